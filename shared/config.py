@@ -1,0 +1,170 @@
+"""One agent's configuration: a YAML file, validated into frozen settings with every default visible here.
+
+Unknown keys are errors. Secrets come from the environment or `.env` only and are never printed.
+"""
+
+from decimal import Decimal
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+Percent = Annotated[Decimal, Field(ge=0, le=100)]
+Money = Annotated[Decimal, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class _Section(BaseModel):
+    """Shared by all sections: frozen, no unknown keys, docstrings under fields are their documentation."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+
+class AgentSettings(_Section):
+    """Who runs."""
+
+    id: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{1,31}$")]
+    """Name in every row and log line; must equal AGENT_ID where a real broker is used."""
+    role: str = "trader"
+    """Shown to Claude and in reports."""
+
+
+class MarketSettings(_Section):
+    """Where it trades."""
+
+    exchange: Literal["XNYS", "XHKG"]
+    """ISO 10383 code of the exchange whose calendar and clock apply."""
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
+    """ISO 4217 code of the account."""
+
+
+class BrokerName(StrEnum):
+    """Adapters that exist."""
+
+    PAPER = "paper"
+
+
+class BrokerSettings(_Section):
+    """Which account it trades, and how the paper exchange behaves."""
+
+    name: BrokerName
+    environment: Literal["paper"] = "paper"
+    """Live trading is refused."""
+    starting_cash: Money = Decimal(100000)
+    """Cash of a new paper account."""
+    volume_share_pct: Annotated[Decimal, Field(gt=0, le=100)] = Decimal(10)
+    """Share of a minute's volume that the paper exchange lets one order have."""
+
+
+class DatabaseSettings(_Section):
+    """Where it remembers."""
+
+    kind: Literal["embedded", "url"]
+    """`embedded` starts a PostgreSQL of its own and is for the rehearsal only."""
+    trading_url_env: str | None = None
+    """Name of the variable that holds the trading database's URL."""
+    research_url_env: str | None = None
+    """Name of the variable that holds the research database's URL."""
+    command_timeout_seconds: Seconds = 10.0
+
+
+class LimitSettings(_Section):
+    """What safety allows; each can only be stricter than the hard floor in safety.py."""
+
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
+    """Currency of every amount below."""
+    max_positions: Annotated[int, Field(ge=0)]
+    """Positions open or on order at once."""
+    max_position_value: Money
+    """Largest value of one position, at the price to be paid."""
+    min_risk_reward: Annotated[Decimal, Field(gt=0)] = Decimal("2.0")
+    """Distance to the target divided by the distance to the stop."""
+    price_collar_pct: Percent = Decimal("2.0")
+    """How far a price may lie from the middle of bid and ask."""
+    max_quote_age_seconds: Seconds = 60.0
+    """Older quotes are not traded on."""
+
+
+class ScheduleSettings(_Section):
+    """When each mode is due, measured from the session's own open and close, half days included."""
+
+    scan_minutes_before_open: Annotated[int, Field(ge=1, le=240)] = 30
+    first_trade_minutes_after_open: Annotated[int, Field(ge=1, le=240)] = 30
+    trade_every_minutes: Annotated[int, Field(ge=5, le=240)] = 30
+    last_trade_minutes_before_close: Annotated[int, Field(ge=1, le=240)] = 30
+    close_minutes_before_close: Annotated[int, Field(ge=1, le=240)] = 10
+    heartbeat_minutes_after_close: Annotated[int, Field(ge=1, le=240)] = 30
+    grace_minutes: Annotated[int, Field(ge=1, le=30)] = 5
+    """A slot that starts later than this is missed, not run."""
+
+
+class ClaudeSettings(_Section):
+    """Which model decides, and what it may cost."""
+
+    model: str = "claude-sonnet-5-5"
+    """Must have prices in config/models.yaml."""
+    max_output_tokens: Annotated[int, Field(ge=256, le=16000)] = 4096
+    max_iterations: Annotated[int, Field(ge=2, le=50)] = 20
+    """Replies per cycle."""
+    cycle_deadline_seconds: Seconds = 240.0
+    """No reply is asked for after this."""
+    request_timeout_seconds: Seconds = 90.0
+    daily_budget_usd: Money = Decimal("5.00")
+    """Per exchange day; each call's worst case is reserved against it first."""
+
+
+class LoggingSettings(_Section):
+    """Where the log goes."""
+
+    directory: str = "logs"
+    """Relative to the project; `~` is the home directory."""
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    max_bytes: Annotated[int, Field(ge=10_000)] = 5_000_000
+    """A file is rotated at this size."""
+    keep_files: Annotated[int, Field(ge=1, le=100)] = 5
+
+
+class RehearsalSettings(_Section):
+    """The session that is played when no broker is involved."""
+
+    seed: Annotated[int, Field(ge=0)] = 7
+    """The same seed gives the same session, bar for bar."""
+    first_session: str = "2026-06-15"
+    """Exchange date of the first generated session."""
+    symbols: Annotated[int, Field(ge=5, le=200)] = 30
+
+
+class Settings(_Section):
+    """Everything one agent's YAML file says."""
+
+    agent: AgentSettings
+    market: MarketSettings
+    broker: BrokerSettings
+    database: DatabaseSettings
+    limits: LimitSettings
+    schedule: ScheduleSettings = ScheduleSettings()
+    claude: ClaudeSettings = ClaudeSettings()
+    logging: LoggingSettings = LoggingSettings()
+    rehearsal: RehearsalSettings | None = None
+    """Present exactly when the broker is the paper exchange."""
+
+
+class Secrets(_Section):
+    """What only the environment or `.env` may hold."""
+
+    anthropic_api_key: SecretStr | None = None
+    trading_database_url: SecretStr | None = None
+    research_database_url: SecretStr | None = None
+
+
+class Configuration(_Section):
+    """Settings, secrets, and where they came from."""
+
+    settings: Settings
+    secrets: Secrets
+    source: Path
+    config_hash: str
+    """SHA-256 of the settings as canonical JSON; recorded with every cycle."""
