@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Protocol
 
 from shared.models import Bar, Headline, Quote, QuoteSource
@@ -18,6 +19,18 @@ class FeedDescription:
     has_news: bool
     has_baseline: bool
     """Whether anything before the present session is known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Baseline:
+    """What one symbol did before the present session; None is "not known"."""
+
+    previous_close: Decimal | None
+    """Last close of the session before the present one."""
+    previous_change_pct: Decimal | None
+    """How far that session closed from the close before it, in percent."""
+    average_daily_volume: int | None
+    """Mean shares per session over the sessions known of the 35 days before, at most 20."""
 
 
 class Feed(Protocol):
@@ -49,6 +62,13 @@ class Feed(Protocol):
         self, symbols: Collection[str] | None, *, since: datetime
     ) -> tuple[Headline, ...]:
         """News published since then and not after now, oldest first; None asks for all symbols.
+
+        Raises FeedUnavailable.
+        """
+        ...
+
+    async def baselines(self, symbols: Collection[str]) -> Mapping[str, Baseline]:
+        """What was known of each symbol before the present session; every symbol asked for is present.
 
         Raises FeedUnavailable.
         """

@@ -1,6 +1,7 @@
 """One agent's configuration: a YAML file, validated into frozen settings with every default visible here.
 
 Unknown keys are errors. Secrets come from the environment or `.env` only and are never printed.
+`shared.config_file` reads them; here is only their shape.
 """
 
 from decimal import Decimal
@@ -8,19 +9,40 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 Percent = Annotated[Decimal, Field(ge=0, le=100)]
 Money = Annotated[Decimal, Field(gt=0)]
 Seconds = Annotated[float, Field(gt=0)]
+VariableName = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
 
 
 class _Section(BaseModel):
     """Shared by all sections: frozen, no unknown keys, docstrings under fields are their documentation."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
+        hide_input_in_errors=True,
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _number_is_a_number(cls, value: object, info: ValidationInfo) -> object:
+        """Refuse `true` and quoted digits for a number, which pydantic would take."""
+        kind = _kind_of_number(cls.model_fields[info.field_name or ""].annotation)
+        if kind is not None and isinstance(value, bool | str):
+            raise PydanticCustomError(kind, "Input should be a number")
+        return value
+
+
+def _kind_of_number(annotation: object) -> Literal["int_type", "float_type"] | None:
+    if annotation is int:
+        return "int_type"
+    return "float_type" if annotation is float or annotation is Decimal else None
 
 
 class AgentSettings(_Section):
@@ -64,9 +86,9 @@ class DatabaseSettings(_Section):
 
     kind: Literal["embedded", "url"]
     """`embedded` starts a PostgreSQL of its own and is for the rehearsal only."""
-    trading_url_env: str | None = None
+    trading_url_env: VariableName | None = None
     """Name of the variable that holds the trading database's URL."""
-    research_url_env: str | None = None
+    research_url_env: VariableName | None = None
     """Name of the variable that holds the research database's URL."""
     command_timeout_seconds: Seconds = 10.0
 

@@ -12,6 +12,7 @@ CatalystError
 ├── OrderOutcomeUnknown      the broker may or may not have the order; never send it again, look it up
 ├── ToolError                Claude asked for something that makes no sense; tell Claude
 ├── BudgetExceeded           the day's money for Claude is spent; the cycle ends, rules go on
+│   └── CreditExhausted      the provider's account has no money left; the operator pays, rules go on
 ├── InvalidTransition        an order was said to move where its state cannot go
 └── CalendarExhausted        the calendar table does not reach that day; nothing is traded
 """
@@ -70,7 +71,15 @@ class FeedUnavailable(Unavailable):
 
 
 class ModelUnavailable(Unavailable):
-    """Claude could not be reached, was overloaded, or answered too late."""
+    """Claude could not be reached, was overloaded, or answered too late or with garbage."""
+
+    def __init__(
+        self, reason: str, *, maybe_billed: bool = True, retry_after_seconds: float | None = None
+    ) -> None:
+        """Say whether the call may cost money all the same, and how long the provider asks to wait."""
+        super().__init__(reason)
+        self.maybe_billed: bool = maybe_billed
+        self.retry_after_seconds: float | None = retry_after_seconds
 
 
 class OrderRejected(CatalystError):
@@ -92,6 +101,10 @@ class ToolError(CatalystError):
 
 class BudgetExceeded(CatalystError):
     """Reserving the call's worst case would pass the day's budget."""
+
+
+class CreditExhausted(BudgetExceeded):
+    """The provider refuses calls until somebody pays: no credit, or its own spend limit is reached."""
 
 
 class InvalidTransition(CatalystError):

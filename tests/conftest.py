@@ -1,3 +1,9 @@
 """Fixtures shared by all tests; each concern lives in a plugin of its own under tests/fixtures."""
 
-pytest_plugins: tuple[str, ...] = ()
+pytest_plugins: tuple[str, ...] = (
+    "tests.fixtures.databases",
+    "tests.fixtures.market_data",
+    "tests.fixtures.network",
+    "tests.fixtures.postgres",
+    "tests.fixtures.rehearsal",
+)

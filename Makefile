@@ -1,0 +1,54 @@
+# Everything a person types. `make` alone shows the list.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DATA ?=
+SESSION ?=
+BRAIN ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check format lock stop clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
+
+run: $(VENV)/.ready ## Play a trading day; DATA=file.csv.gz plays recorded bars, SESSION=date one of them, BRAIN=claude asks Claude
+	@$(BIN)/python -m rehearsal.day $(if $(DATA),--data "$(DATA)") $(if $(SESSION),--session "$(SESSION)") $(if $(BRAIN),--brain "$(BRAIN)")
+
+test: check ## Check and run all tests
+	$(BIN)/python -m pytest -n 2
+
+check: $(VENV)/.ready-dev ## Format, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/basedpyright
+	$(BIN)/python -m pytest -q tests/test_docs.py
+
+format: $(VENV)/.ready-dev ## Put the code into shape
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: $(VENV)/.ready-dev ## Pin what requirements*.in name, with hashes
+	$(BIN)/uv pip compile -q --generate-hashes --universal --python-version 3.11 --no-header requirements.in -o requirements.txt
+	$(BIN)/uv pip compile -q --generate-hashes --universal --python-version 3.11 --no-header requirements-dev.in -o requirements-dev.txt
+
+stop: $(VENV)/.ready ## Stop the embedded PostgreSQL
+	@$(BIN)/python -m shared.embedded_postgres stop
+
+clean: ## Remove the virtual environment and caches; data and logs stay
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Bytecode is compiled once here: a user who may not write the environment would pay for it on every run.
+$(VENV)/.ready: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Catalyst needs Python 3.11 or newer, this is " + sys.version.split()[0])'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing pinned dependencies into $(VENV) (once)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib || true
+	@$(BIN)/python -m compileall -q *.py brokers market shared rehearsal
+	@touch $@
+
+$(VENV)/.ready-dev: requirements-dev.txt $(VENV)/.ready
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@

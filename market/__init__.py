@@ -1,0 +1,1 @@
+"""Market data: the feed protocol, recorded feeds, calendars, spread model and scanner; knows no broker."""

@@ -1,0 +1,94 @@
+"""Where a rehearsal stands: which session is played, from what data, and how far. Kept between runs."""
+
+import json
+import os
+from dataclasses import asdict, dataclass, replace
+from datetime import date, datetime
+from pathlib import Path
+
+from shared.errors import ConfigError
+from shared.models import require_aware
+
+FILE_NAME = "bookmark.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bookmark:
+    """One rehearsal; a new number means a new account, new databases and a new exchange."""
+
+    number: int
+    session_date: date
+    clock: datetime
+    data: Path | None
+    """Recorded bars; None plays generated sessions."""
+    instruments: Path | None = None
+    only_session: bool = False
+    """Whether the rehearsal ends with `session_date`."""
+
+    def __post_init__(self) -> None:
+        require_aware(self.clock, "clock")
+
+    @property
+    def database_name(self) -> str:
+        """Name of its trading database."""
+        return f"catalyst_rehearsal_{self.number}"
+
+    @property
+    def research_database_name(self) -> str:
+        """Name of its research database."""
+        return f"{self.database_name}_research"
+
+    def at(self, session_date: date, clock: datetime) -> "Bookmark":
+        """Return the same rehearsal, further on."""
+        return replace(self, session_date=session_date, clock=clock)
+
+
+def read(folder: Path) -> Bookmark | None:
+    """Read the bookmark, or None when no rehearsal was begun. Raises ConfigError if unreadable."""
+    path = folder / FILE_NAME
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        return None
+    try:
+        fields = json.loads(text)
+        return Bookmark(
+            number=int(fields["number"]),
+            session_date=date.fromisoformat(fields["session_date"]),
+            clock=datetime.fromisoformat(fields["clock"]),
+            data=_path(fields["data"]),
+            instruments=_path(fields["instruments"]),
+            only_session=bool(fields["only_session"]),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        msg = f"{path} is not a rehearsal's bookmark ({error}); `make run` begins a new rehearsal"
+        raise ConfigError(msg) from error
+
+
+def read_number(folder: Path) -> int:
+    """Number of the newest rehearsal that was begun, 0 if none; an unreadable bookmark is stepped over.
+
+    Exchanges of earlier rehearsals count too, so that a number is never used twice.
+    """
+    try:
+        known = read(folder)
+    except ConfigError:
+        known = None
+    stores = (int(path.stem.split("-")[1]) for path in folder.glob("exchange-*.sqlite"))
+    return max((0 if known is None else known.number, *stores))
+
+
+def write(folder: Path, bookmark: Bookmark) -> None:
+    """Put the bookmark in place in one step, so that a crash leaves the old one or the new one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / FILE_NAME
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("w") as file:
+        json.dump(asdict(bookmark), file, default=str)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _path(text: str | None) -> Path | None:
+    return None if text is None else Path(text)

@@ -1,0 +1,296 @@
+"""The fixed rules by which a rehearsal decides in Claude's place.
+
+Pure and without memory: a request's JSON goes in, the next blocks come out. The mode's script is played
+from its beginning each time, on the answers that the request holds. It takes every price from a tool's
+answer and calls only tools that the request offers.
+"""
+
+import re
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal
+from typing import TypeAlias
+
+from rehearsal.answers import (
+    Answer,
+    Refusal,
+    history,
+    number,
+    objects,
+    offered_tools,
+    refusals,
+    text_of_first_message,
+)
+from shared.claude_messages import Json, canonical_json
+from shared.models import Mode
+
+TAKE_PROFIT_AT = Decimal("0.015")
+CUT_LOSS_AT = Decimal("-0.01")
+STOP_DISTANCE = Decimal("0.015")
+TARGET_DISTANCE = Decimal("0.032")
+FIRST_QUANTITY = 1_000
+"""Asked for first, so that a rehearsal shows safety refuse it."""
+FALLBACK_POSITION_VALUE = Decimal(4_500)
+MAX_ENTRIES_PER_CYCLE = 2
+MAX_POSITIONS = 6
+MAX_CANDIDATES_TRIED = 4
+SCAN_LIMIT = 10
+HIGHEST_ASK = Decimal(1_000_000)
+"""A price beyond it is taken for a mistake."""
+
+_CENT = Decimal("0.01")
+_SIZE_WORDS = ("value", "cash", "buying_power", "notional", "exposure")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One tool call that a script makes."""
+
+    name: str
+    arguments: Json
+
+
+Script: TypeAlias = Generator[tuple[Call, ...], tuple[Answer, ...], str]
+"""Yields calls, is sent their answers, returns the closing words."""
+
+
+def decide(request: Json) -> tuple[Json, ...]:
+    """Return the next blocks, without ids: tool_use where something is still to be asked, else text."""
+    offered = offered_tools(request)
+    script = _script(request)(offered)
+    past = history(request)
+    try:
+        calls = next(script)
+        while (answers := _take_answers(past, calls)) is not None:
+            calls = script.send(answers)
+    except StopIteration as end:
+        return ({"type": "text", "text": str(end.value)},)
+    return tuple({"type": "tool_use", "name": c.name, "input": c.arguments} for c in calls)
+
+
+def _script(request: Json) -> Callable[[frozenset[str]], Script]:
+    found = re.search(r"^Mode:\s*(\w+)", text_of_first_message(request), re.MULTILINE)
+    match found.group(1).lower() if found else None:
+        case Mode.SCAN:
+            return _scan
+        case Mode.TRADE:
+            return _trade
+        case Mode.CLOSE:
+            return _close
+        case _:
+            return _heartbeat
+
+
+def _take_answers(past: list[Answer], calls: Sequence[Call]) -> tuple[Answer, ...] | None:
+    """Take the answers to these calls from what is left of the past; None when one is still missing."""
+    taken: list[Answer] = []
+    for call in calls:
+        wanted = (call.name, canonical_json(call.arguments))
+        index = next((i for i, answer in enumerate(past) if answer.asked == wanted), None)
+        if index is None:
+            return None
+        taken.append(past[index])
+        del past[: index + 1]
+    return tuple(taken)
+
+
+def _ask(
+    offered: frozenset[str], name: str, arguments: Json
+) -> Generator[tuple[Call, ...], tuple[Answer, ...], Answer | None]:
+    if name not in offered:
+        return None
+    (answer,) = yield (Call(name, arguments),)
+    return answer
+
+
+def _scan(offered: frozenset[str]) -> Script:
+    scan = yield from _ask(offered, "scan_market", {"limit": SCAN_LIMIT})
+    best = next(_rising(scan), None)
+    if best is not None:
+        words = (
+            f"{best['symbol']} leads the scan, up {best['change_from_open_pct']} % since the open."
+        )
+    else:
+        words = f"No candidate is rising. {_why_empty(scan)}".strip()
+    return (yield from _log(offered, "observation", words))
+
+
+def _heartbeat(offered: frozenset[str]) -> Script:
+    portfolio = yield from _ask(offered, "get_portfolio", {})
+    held = ", ".join(str(p["symbol"]) for p in _positions(portfolio)) or "nothing"
+    return (yield from _log(offered, "observation", f"Alive. Holding {held}."))
+
+
+def _close(offered: frozenset[str]) -> Script:
+    portfolio = yield from _ask(offered, "get_portfolio", {})
+    sales = [
+        _sale(p, "The session ends; nothing is held overnight.") for p in _positions(portfolio)
+    ]
+    sold: list[str] = []
+    if sales and "execute_trade" in offered:
+        answers = yield tuple(sales)
+        sold = [str(s.arguments["symbol"]) for s, a in zip(sales, answers, strict=True) if _done(a)]
+    if portfolio is None or portfolio.body is None:
+        words = "The portfolio could not be read, so nothing was closed."
+    else:
+        words = f"Asked to close {len(sales)} of {len(_positions(portfolio))} positions"
+        words += f"; accepted: {', '.join(sold)}." if sold else "."
+    return (yield from _log(offered, "close", words))
+
+
+def _trade(offered: frozenset[str]) -> Script:
+    portfolio = yield from _ask(offered, "get_portfolio", {})
+    if portfolio is None or portfolio.body is None:
+        return (yield from _log(offered, "skip", "The portfolio could not be read."))
+    done = yield from _exits(offered, portfolio)
+    done += yield from _entries(offered, portfolio)
+    if done:
+        return (yield from _log(offered, "trade", " ".join(done)))
+    return (yield from _log(offered, "skip", "No exit is due and no entry was possible."))
+
+
+def _exits(
+    offered: frozenset[str], portfolio: Answer
+) -> Generator[tuple[Call, ...], tuple[Answer, ...], list[str]]:
+    done: list[str] = []
+    leaving = _symbols_with_market_sell(portfolio)
+    for position in _positions(portfolio):
+        why = _why_sell(position)
+        if why is None or position["symbol"] in leaving or "execute_trade" not in offered:
+            continue
+        (answer,) = yield (_sale(position, why),)
+        if _done(answer):
+            done.append(f"Sold {position['symbol']}: {why}")
+    return done
+
+
+def _entries(
+    offered: frozenset[str], portfolio: Answer
+) -> Generator[tuple[Call, ...], tuple[Answer, ...], list[str]]:
+    scan = yield from _ask(offered, "scan_market", {"limit": SCAN_LIMIT})
+    taken = {p["symbol"] for p in _positions(portfolio)} | _symbols_on_order(portfolio)
+    room = min(MAX_ENTRIES_PER_CYCLE, MAX_POSITIONS - len(taken))
+    done: list[str] = []
+    candidates = [c for c in _rising(scan) if c["symbol"] not in taken][:MAX_CANDIDATES_TRIED]
+    for candidate in candidates:
+        if len(done) >= room:
+            break
+        bought = yield from _enter(offered, str(candidate["symbol"]))
+        done += [bought] if bought else []
+    return done
+
+
+def _enter(
+    offered: frozenset[str], symbol: str
+) -> Generator[tuple[Call, ...], tuple[Answer, ...], str | None]:
+    """Ask for a round position, and once more for what the refusal allows."""
+    quote = yield from _ask(offered, "get_quote", {"symbol": symbol})
+    ask = number(quote.body.get("ask")) if quote is not None and quote.body is not None else None
+    if quote is None or ask is None or not 0 < ask < HIGHEST_ASK or "execute_trade" not in offered:
+        return None
+    quantity = FIRST_QUANTITY
+    (answer,) = yield (_purchase(symbol, quantity, ask),)
+    if not _done(answer):
+        quantity = _affordable(
+            refusals(answer), ask, lot_size=number((quote.body or {}).get("lot_size"))
+        )
+        if not 0 < quantity < FIRST_QUANTITY:
+            return None
+        (answer,) = yield (_purchase(symbol, quantity, ask),)
+    return f"Bought {quantity} {symbol} at up to {ask}." if _done(answer) else None
+
+
+def _affordable(refused: Sequence[Refusal], price: Decimal, *, lot_size: Decimal | None) -> int:
+    """Return the shares that a refusal for size leaves room for; 0 when size was not all it was about."""
+    if not refused or not all(any(w in r.code.lower() for w in _SIZE_WORDS) for r in refused):
+        return 0
+    limits = [refusal.limit for refusal in refused if refusal.limit is not None]
+    lot = int(lot_size) if lot_size is not None and lot_size >= 1 else 1
+    return int(min(limits, default=FALLBACK_POSITION_VALUE) / price) // lot * lot
+
+
+def _purchase(symbol: str, quantity: int, ask: Decimal) -> Call:
+    return Call(
+        "execute_trade",
+        {
+            "symbol": symbol,
+            "side": "buy",
+            "quantity": quantity,
+            "order_type": "limit",
+            "limit_price": float(ask),
+            "stop_loss": float(_cents(ask * (1 - STOP_DISTANCE))),
+            "take_profit": float(_cents(ask * (1 + TARGET_DISTANCE))),
+            "reason": "First of the scan that rises, is not held and is not on order.",
+        },
+    )
+
+
+def _sale(position: Json, reason: str) -> Call:
+    return Call(
+        "execute_trade",
+        {
+            "symbol": position["symbol"],
+            "side": "sell",
+            "quantity": int(number(position["quantity"]) or 0),
+            "order_type": "market",
+            "reason": reason,
+        },
+    )
+
+
+def _log(offered: frozenset[str], decision: str, reasoning: str) -> Script:
+    yield from _ask(offered, "log_decision", {"decision": decision, "reasoning": reasoning})
+    return reasoning
+
+
+def _why_sell(position: Json) -> str | None:
+    paid, price = number(position.get("average_price")), number(position.get("market_price"))
+    if paid is None or price is None or paid <= 0:
+        return None
+    change = price / paid - 1
+    if change >= TAKE_PROFIT_AT:
+        return f"Up {change:.2%} since it was bought."
+    return f"Down {-change:.2%} since it was bought." if change <= CUT_LOSS_AT else None
+
+
+def _positions(portfolio: Answer | None) -> list[Mapping[str, object]]:
+    rows = objects(portfolio, "positions")
+    return [row for row in rows if _is_named(row) and (number(row.get("quantity")) or 0) >= 1]
+
+
+def _symbols_on_order(portfolio: Answer) -> set[object]:
+    orders = filter(_is_named, objects(portfolio, "open_orders"))
+    return {order["symbol"] for order in orders if order.get("side") == "buy"}
+
+
+def _symbols_with_market_sell(portfolio: Answer) -> set[object]:
+    orders = filter(_is_named, objects(portfolio, "open_orders"))
+    return {
+        order["symbol"]
+        for order in orders
+        if order.get("side") == "sell" and "market" in (order.get("order_type"), order.get("type"))
+    }
+
+
+def _rising(scan: Answer | None) -> Iterator[Json]:
+    """Yield candidates above their open, in the scanner's own order."""
+    for candidate in objects(scan, "candidates"):
+        change = number(candidate.get("change_from_open_pct"))
+        if _is_named(candidate) and change is not None and change > 0:
+            yield candidate
+
+
+def _is_named(row: Json) -> bool:
+    return isinstance(row.get("symbol"), str)
+
+
+def _why_empty(scan: Answer | None) -> str:
+    return str((scan.body or {}).get("why_empty") or "") if scan is not None else ""
+
+
+def _done(answer: Answer) -> bool:
+    return not answer.is_error and answer.body is not None and not answer.body.get("refused")
+
+
+def _cents(price: Decimal) -> Decimal:
+    return price.quantize(_CENT, rounding=ROUND_HALF_UP)

@@ -1,0 +1,255 @@
+"""Sets a rehearsal's stage: the session, its clock, the recorded feed, the paper exchange, the databases.
+
+Plays the part that an exchange, a data vendor and a wall clock play for a real agent.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from market.calendar import Calendar
+from market.recorded import RecordedFeed
+from market.recording import Recording
+from rehearsal import bookmark as bookmarks
+from rehearsal.bookmark import Bookmark
+from shared.clock import ManualClock
+from shared.config import RehearsalSettings, Settings
+from shared.errors import ConfigError
+from shared.models import Mode, SessionHours
+from shared.schedule import Slot, next_slot, slots
+
+if TYPE_CHECKING:
+    from brokers.base import Broker
+
+KEPT_REHEARSALS = 2
+"""Databases and exchanges of this many rehearsals are kept, the present one included."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One slot of a rehearsal, ready to be played."""
+
+    settings: Settings
+    folder: Path
+    bookmark: Bookmark
+    clock: ManualClock
+    calendar: Calendar
+    session: SessionHours
+    slot: Slot | None
+    recording: Recording
+
+    def feed(self) -> RecordedFeed:
+        """Open the session's market data up to the clock."""
+        return RecordedFeed(self.recording, self.clock)
+
+    def broker(self) -> "Broker":
+        """Open the paper exchange."""
+        from brokers.paper import PaperBroker
+
+        return PaperBroker(
+            self.folder / f"exchange-{self.bookmark.number}.sqlite",
+            self.recording,
+            self.clock,
+            account_id=f"PAPER-REHEARSAL-{self.bookmark.number}",
+            currency=self.settings.market.currency,
+            starting_cash=self.settings.broker.starting_cash,
+            volume_share_pct=self.settings.broker.volume_share_pct,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotDue:
+    """There is no slot to play; the sentence says what there is instead."""
+
+    why: str
+
+
+def begin(
+    settings: Settings,
+    folder: Path,
+    calendar: Calendar,
+    *,
+    data: Path | None = None,
+    instruments: Path | None = None,
+    session: date | None = None,
+) -> Bookmark:
+    """Begin a new rehearsal before the first slot of its first session.
+
+    Raises ConfigError when the data or the calendar has no such session.
+    """
+    earlier = bookmarks.read_number(folder)
+    bookmark = Bookmark(
+        number=earlier + 1,
+        session_date=session or _first_session(settings, calendar, data, instruments),
+        clock=datetime.fromisoformat("2000-01-01T00:00:00+00:00"),
+        data=data,
+        instruments=instruments,
+        only_session=session is not None,
+    )
+    hours = _hours(calendar, bookmark.session_date)
+    if (
+        data is not None
+        and bookmark.session_date not in _recorded(settings, calendar, bookmark).sessions()
+    ):
+        msg = f"{data} has no bars of {bookmark.session_date}"
+        raise ConfigError(msg)
+    first = slots(settings.schedule, hours)[0]
+    bookmark = replace(bookmark, clock=first.at - timedelta(minutes=1))
+    bookmarks.write(folder, bookmark)
+    _forget_old_exchanges(folder, bookmark.number)
+    return bookmark
+
+
+def set_stage(
+    settings: Settings, folder: Path, calendar: Calendar, mode: Mode, *, force: bool
+) -> Stage | NotDue:
+    """Move the rehearsal to the next slot of this mode; with force, stay where it stands.
+
+    A session whose last slot has been played is followed by the next one.
+    """
+    bookmark = bookmarks.read(folder) or begin(settings, folder, calendar)
+    if force:
+        return _stage(settings, folder, calendar, bookmark, None)
+    hours = _hours(calendar, bookmark.session_date)
+    if next_slot(slots(settings.schedule, hours), bookmark.clock) is None:
+        following = _following_session(settings, calendar, bookmark)
+        if following is None:
+            return NotDue(why=f"the rehearsal ended with the session of {bookmark.session_date}")
+        bookmark = bookmark.at(following, bookmark.clock)
+        hours = _hours(calendar, following)
+    slot = next_slot(slots(settings.schedule, hours), bookmark.clock, mode)
+    if slot is None:
+        upcoming = next_slot(slots(settings.schedule, hours), bookmark.clock)
+        return NotDue(why=_nothing_left(mode, hours, upcoming, calendar))
+    bookmark = bookmark.at(hours.session_date, slot.at)
+    bookmarks.write(folder, bookmark)
+    return _stage(settings, folder, calendar, bookmark, slot)
+
+
+def sessions_to_play(
+    settings: Settings, calendar: Calendar, bookmark: Bookmark
+) -> tuple[date, ...]:
+    """List the sessions of a rehearsal from its bookmark on: all of a recording, one generated day."""
+    if bookmark.data is None or bookmark.only_session:
+        return (bookmark.session_date,)
+    recorded = _recorded(settings, calendar, bookmark).sessions()
+    return tuple(day for day in recorded if day >= bookmark.session_date)
+
+
+def label(settings: Settings, folder: Path, calendar: Calendar, bookmark: Bookmark) -> str:
+    """Say what data a rehearsal plays; a generated session is made if need be."""
+    return _recording(settings, folder, calendar, bookmark).description.label
+
+
+def _recording(
+    settings: Settings, folder: Path, calendar: Calendar, bookmark: Bookmark
+) -> Recording:
+    if bookmark.data is None:
+        return _generated(settings, folder, calendar, bookmark.session_date)
+    return _recorded(settings, calendar, bookmark)
+
+
+def _stage(
+    settings: Settings, folder: Path, calendar: Calendar, bookmark: Bookmark, slot: Slot | None
+) -> Stage:
+    return Stage(
+        settings=settings,
+        folder=folder,
+        bookmark=bookmark,
+        clock=ManualClock(bookmark.clock),
+        calendar=calendar,
+        session=_hours(calendar, bookmark.session_date),
+        slot=slot,
+        recording=_recording(settings, folder, calendar, bookmark),
+    )
+
+
+def _generated(settings: Settings, folder: Path, calendar: Calendar, on: date) -> Recording:
+    """Open the generated session of a day, making it first if it is not there yet."""
+    from rehearsal.generator import generate
+
+    wanted = _rehearsal(settings)
+    path = folder / "sessions" / f"{settings.market.exchange}-{wanted.seed}-{wanted.symbols}-{on}"
+    if not path.is_dir():
+        generate(path, seed=wanted.seed, hours=_hours(calendar, on), symbols=wanted.symbols)
+    return Recording.open(
+        path,
+        exchange=settings.market.exchange,
+        currency=settings.market.currency,
+        calendar=calendar,
+    )
+
+
+def _recorded(settings: Settings, calendar: Calendar, bookmark: Bookmark) -> Recording:
+    if bookmark.data is None:
+        msg = "a generated rehearsal has no recording"
+        raise ValueError(msg)
+    return Recording.open(
+        bookmark.data,
+        exchange=settings.market.exchange,
+        currency=settings.market.currency,
+        calendar=calendar,
+        instruments_path=bookmark.instruments,
+    )
+
+
+def _first_session(
+    settings: Settings, calendar: Calendar, data: Path | None, instruments: Path | None
+) -> date:
+    if data is None:
+        return date.fromisoformat(_rehearsal(settings).first_session)
+    recording = Recording.open(
+        data,
+        exchange=settings.market.exchange,
+        currency=settings.market.currency,
+        calendar=calendar,
+        instruments_path=instruments,
+    )
+    return recording.sessions()[0]
+
+
+def _following_session(settings: Settings, calendar: Calendar, bookmark: Bookmark) -> date | None:
+    if bookmark.only_session:
+        return None
+    if bookmark.data is None:
+        return calendar.next_session(bookmark.session_date).session_date
+    later = (
+        day
+        for day in _recorded(settings, calendar, bookmark).sessions()
+        if day > bookmark.session_date
+    )
+    return min(later, default=None)
+
+
+def _rehearsal(settings: Settings) -> RehearsalSettings:
+    if settings.rehearsal is None:
+        msg = f"agent {settings.agent.id} has no rehearsal section, so nothing can be rehearsed"
+        raise ConfigError(msg)
+    return settings.rehearsal
+
+
+def _hours(calendar: Calendar, on: date) -> SessionHours:
+    hours = calendar.session_on(on)
+    if hours is None:
+        msg = f"there is no session on {on}; choose another day"
+        raise ConfigError(msg)
+    return hours
+
+
+def _nothing_left(
+    mode: Mode, hours: SessionHours, upcoming: Slot | None, calendar: Calendar
+) -> str:
+    if upcoming is None:
+        return f"no slot is left in the session of {hours.session_date}"
+    local = upcoming.at.astimezone(calendar.timezone)
+    return (
+        f"no {mode} slot is left in the session of {hours.session_date};"
+        f" the next slot is {upcoming.mode} at {local:%H:%M}"
+    )
+
+
+def _forget_old_exchanges(folder: Path, number: int) -> None:
+    for path in folder.glob("exchange-*.sqlite*"):
+        if int(path.name.split("-")[1].split(".")[0]) <= number - KEPT_REHEARSALS:
+            path.unlink()

@@ -1,0 +1,169 @@
+"""What the settings must be together, and with the environment; each setting alone is checked by its type.
+
+Live trading is refused here, whichever way it is asked for.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+from urllib.parse import urlsplit
+
+from shared.config import BrokerName, DatabaseSettings, Settings
+from shared.yaml_positions import KeyPath
+
+PAPER_HOSTS = frozenset({"paper-api.alpaca.markets", "localhost", "127.0.0.1", "::1"})
+
+
+PAPER_MODES = ("paper", "sandbox", "production")
+"""What agents on paper accounts call themselves: one experiments, one runs what is proven."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing wrong: at a path in the file, or in a variable of the environment."""
+
+    place: KeyPath | str
+    what: str
+    suggestion: str | None = None
+
+
+Check = Callable[[Settings, Mapping[str, str]], Iterator[Finding]]
+
+
+def findings(
+    settings: Settings, environ: Mapping[str, str], *, is_known: Callable[[KeyPath], bool]
+) -> Iterator[Finding]:
+    """Find everything wrong; a check is left out when a setting it reads is itself not known."""
+    for reads, check in _CHECKS:
+        if all(map(is_known, reads)):
+            yield from check(settings, environ)
+
+
+def live_findings(environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Find every variable that asks for live trading; anything that is not clearly paper does."""
+    paper = environ.get("PAPER_TRADING", "").strip()
+    if paper and paper.lower() not in {"true", "1", "yes", "on"}:
+        yield Finding("PAPER_TRADING", f"live trading is refused: it must be true, was {paper!r}")
+    mode = environ.get("TRADING_MODE", "").strip()
+    if mode and mode.lower() not in PAPER_MODES:
+        known = ", ".join(PAPER_MODES)
+        yield Finding(
+            "TRADING_MODE", f"live trading is refused: it must be one of {known}, was {mode!r}"
+        )
+    url = environ.get("ALPACA_BASE_URL", "").strip()
+    host = _host(url)
+    if url and host not in PAPER_HOSTS:
+        yield Finding(
+            "ALPACA_BASE_URL",
+            f"live trading is refused: its host must be paper-api.alpaca.markets, was {host!r}",
+        )
+
+
+def is_rehearsal(settings: Settings) -> bool:
+    """Whether nothing outside this machine is touched: paper exchange and embedded database."""
+    return settings.broker.name is BrokerName.PAPER and settings.database.kind == "embedded"
+
+
+def _live(_settings: Settings, environ: Mapping[str, str]) -> Iterator[Finding]:
+    yield from live_findings(environ)
+
+
+def _session_for_paper(settings: Settings, _environ: Mapping[str, str]) -> Iterator[Finding]:
+    is_paper = settings.broker.name is BrokerName.PAPER
+    if is_paper and settings.rehearsal is None:
+        what = "the paper broker plays a session, and the section rehearsal is missing"
+        yield Finding(("broker", "name"), what, "add `rehearsal: {}` for its defaults")
+    if not is_paper and settings.rehearsal is not None:
+        what = f"rehearsal belongs to the paper broker, and broker.name is {settings.broker.name}"
+        yield Finding(("rehearsal",), what, "take the section out")
+
+
+def _embedded_is_for_paper(settings: Settings, _environ: Mapping[str, str]) -> Iterator[Finding]:
+    if settings.database.kind == "embedded" and settings.broker.name is not BrokerName.PAPER:
+        what = "an agent with a real broker needs its database URLs, and database.kind is embedded"
+        yield Finding(("database", "kind"), what, "use url")
+
+
+def _one_currency(settings: Settings, _environ: Mapping[str, str]) -> Iterator[Finding]:
+    limits, market = settings.limits.currency, settings.market.currency
+    if limits != market:
+        what = f"limits.currency must equal market.currency, {market}, was {limits}"
+        yield Finding(("limits", "currency"), what)
+
+
+def _urls_are_given(settings: Settings, environ: Mapping[str, str]) -> Iterator[Finding]:
+    for name, variable in _url_variables(settings.database):
+        place = ("database", name)
+        if settings.database.kind == "embedded":
+            if variable is not None:
+                yield Finding(
+                    place, f"{name} has no use with an embedded database", "use kind: url"
+                )
+        elif variable is None:
+            what = f"database.{name} is missing, and database.kind is url"
+            yield Finding(place, what, "name the variable that holds the URL")
+        else:
+            yield from _url_findings(variable, environ.get(variable, "").strip())
+
+
+def _url_findings(variable: str, url: str) -> Iterator[Finding]:
+    wanted = "postgresql://user:password@host/database"
+    if not url:
+        yield Finding(variable, "it is not set, and the database settings name it", wanted)
+    elif not url.startswith(("postgresql://", "postgres://")):
+        yield Finding(variable, "it holds no PostgreSQL URL", wanted)
+
+
+def _url_variables(database: DatabaseSettings) -> tuple[tuple[str, str | None], ...]:
+    return (
+        ("trading_url_env", database.trading_url_env),
+        ("research_url_env", database.research_url_env),
+    )
+
+
+def _agent_is_the_one_meant(settings: Settings, environ: Mapping[str, str]) -> Iterator[Finding]:
+    given = environ.get("AGENT_ID", "").strip()
+    if is_rehearsal(settings) or given == settings.agent.id:
+        return
+    if not given:
+        what = f"it must be set to {settings.agent.id}: only a rehearsal runs without it"
+        yield Finding("AGENT_ID", what)
+    else:
+        yield Finding("AGENT_ID", f"it must equal agent.id, {settings.agent.id}, was {given}")
+
+
+def _first_session_is_a_date(settings: Settings, _environ: Mapping[str, str]) -> Iterator[Finding]:
+    text = settings.rehearsal.first_session if settings.rehearsal else None
+    if text is not None and not _is_date(text):
+        what = f"rehearsal.first_session must be a date, was {text!r}"
+        yield Finding(("rehearsal", "first_session"), what, "write it as 2026-06-15")
+
+
+def _is_date(text: str) -> bool:
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
+
+
+def _host(url: str) -> str | None:
+    try:
+        host = urlsplit(url if "//" in url else f"//{url}").hostname
+    except ValueError:
+        return None
+    return host.rstrip(".") if host else None
+
+
+_BROKER = ("broker", "name")
+_DATABASE = ("database", "kind")
+_URLS = (("database", "trading_url_env"), ("database", "research_url_env"))
+
+_CHECKS: tuple[tuple[tuple[KeyPath, ...], Check], ...] = (
+    ((), _live),
+    ((_BROKER, ("rehearsal",)), _session_for_paper),
+    ((_BROKER, _DATABASE), _embedded_is_for_paper),
+    ((("limits", "currency"), ("market", "currency")), _one_currency),
+    ((_DATABASE, *_URLS), _urls_are_given),
+    ((_BROKER, _DATABASE, ("agent", "id")), _agent_is_the_one_meant),
+    ((("rehearsal", "first_session"),), _first_session_is_a_date),
+)

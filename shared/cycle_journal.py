@@ -1,0 +1,97 @@
+"""Writes what a cycle spends and says into the trading database, as it happens."""
+
+from datetime import date
+from decimal import Decimal
+
+from shared.claude import Usage
+from shared.clock import Clock
+from shared.database import claude_calls, cycles
+from shared.database.connection import Connection
+
+
+class CycleJournal:
+    """The budget and the transcript of one cycle; every row is committed before the cycle goes on."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        clock: Clock,
+        agent_id: str,
+        cycle_id: str,
+        budget_date: date,
+        budget_usd: Decimal,
+    ) -> None:
+        """Bind the journal to a cycle and to the exchange day whose budget it spends."""
+        self._connection: Connection = connection
+        self._clock: Clock = clock
+        self._agent_id: str = agent_id
+        self._cycle_id: str = cycle_id
+        self._budget_date: date = budget_date
+        self._budget_usd: Decimal = budget_usd
+        self._sequence: int = 0
+        self.usage: Usage = Usage()
+        self.cost_usd: Decimal = Decimal(0)
+
+    async def reserve(self, *, model: str, worst_case_usd: Decimal) -> int:
+        """Set the worst case of a call aside. Raises BudgetExceeded."""
+        return await claude_calls.reserve_call(
+            self._connection,
+            agent_id=self._agent_id,
+            cycle_id=self._cycle_id,
+            budget_date=self._budget_date,
+            budget_usd=self._budget_usd,
+            model=model,
+            worst_case_usd=worst_case_usd,
+            at=self._clock.now(),
+        )
+
+    async def settle(
+        self,
+        call_id: int,
+        *,
+        usage: Usage,
+        cost_usd: Decimal,
+        stop_reason: str,
+        request_id: str | None,
+        duration_seconds: float,
+    ) -> None:
+        """Put the true cost in the place of the reservation."""
+        await claude_calls.settle_call(
+            self._connection,
+            call_id=call_id,
+            input_tokens=usage.input,
+            output_tokens=usage.output,
+            cache_read_tokens=usage.cache_read,
+            cache_write_tokens=usage.cache_write,
+            cost_usd=cost_usd,
+            stop_reason=stop_reason,
+            request_id=request_id,
+            duration_seconds=duration_seconds,
+            at=self._clock.now(),
+        )
+        self.cost_usd += cost_usd
+        self.usage += usage
+
+    async def fail(self, call_id: int, *, error: str, charged_usd: Decimal) -> None:
+        """Record a call without a reply, charged at what it may have cost."""
+        await claude_calls.fail_call(
+            self._connection,
+            call_id=call_id,
+            error=error,
+            charged_usd=charged_usd,
+            at=self._clock.now(),
+        )
+        self.cost_usd += charged_usd
+
+    async def record(self, kind: str, content: object) -> None:
+        """Append to the transcript."""
+        self._sequence += 1
+        await cycles.record_transcript(
+            self._connection,
+            cycle_id=self._cycle_id,
+            sequence=self._sequence,
+            kind=kind,
+            content=content,
+            at=self._clock.now(),
+        )

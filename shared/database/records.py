@@ -1,0 +1,191 @@
+"""What happened besides orders: decisions, refusals, tool calls, scans, and alerts for a person."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Literal
+
+from shared.database.connection import (
+    Connection,
+    execute,
+    fetch,
+    fetch_one,
+    fetch_row,
+    transaction,
+)
+from shared.database.cycles import seconds
+from shared.models import Reason
+from shared.sql import DatabaseKind, Json, Queries
+
+Q = Queries(DatabaseKind.TRADING)
+
+
+Severity = Literal["info", "warning", "critical"]
+"""How soon a person should read an alert."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanRow:
+    """One candidate of a scan; None is "not known"."""
+
+    symbol: str
+    rank: int
+    price: Decimal
+    volume: int
+    change_pct: Decimal | None
+    relative_volume: Decimal | None
+    score: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueuedAlert:
+    """An alert that nobody has been sent yet."""
+
+    alert_id: int
+    cycle_id: str | None
+    severity: Severity
+    subject: str
+    body: str
+    queued_at: datetime
+    attempts: int
+
+
+async def record_decision(
+    connection: Connection,
+    *,
+    agent_id: str,
+    cycle_id: str,
+    decision: str,
+    symbol: str | None,
+    reasoning: str,
+    confidence: Decimal | None,
+    model: str | None,
+    at: datetime,
+) -> int:
+    """Keep a decision and return its id.
+
+    `decision` is trade, skip, close, emergency or observation; `confidence` lies between 0 and 1.
+    """
+    statement = Q["record_decision"].bind(
+        agent_id=agent_id,
+        cycle_id=cycle_id,
+        decision=decision,
+        symbol=symbol,
+        reasoning=reasoning,
+        confidence=confidence,
+        model=model,
+        at=at,
+    )
+    return (await fetch_one(connection, statement))["decision_id"]
+
+
+async def record_refusal(
+    connection: Connection,
+    *,
+    agent_id: str,
+    cycle_id: str | None,
+    tool: str,
+    request: Mapping[str, object],
+    reasons: tuple[Reason, ...],
+    at: datetime,
+) -> None:
+    """Keep a refused request with every reason; there has to be one."""
+    statement = Q["record_refusal"].bind(
+        agent_id=agent_id,
+        cycle_id=cycle_id,
+        tool=tool,
+        request=Json(request),
+        codes=tuple(reason.code for reason in reasons),
+        texts=tuple(reason.text for reason in reasons),
+        at=at,
+    )
+    await execute(connection, statement)
+
+
+async def record_tool_call(
+    connection: Connection,
+    *,
+    cycle_id: str,
+    sequence: int,
+    tool_use_id: str,
+    name: str,
+    arguments: object,
+    result: object,
+    is_error: bool,
+    started_at: datetime,
+    duration_seconds: float,
+) -> None:
+    """Keep one tool call with its answer; `sequence` orders the calls of a run."""
+    statement = Q["record_tool_call"].bind(
+        cycle_id=cycle_id,
+        sequence=sequence,
+        tool_use_id=tool_use_id,
+        name=name,
+        arguments=Json(arguments),
+        result=Json(result),
+        is_error=is_error,
+        started_at=started_at,
+        duration_seconds=seconds(duration_seconds),
+    )
+    await execute(connection, statement)
+
+
+async def record_scan(
+    connection: Connection,
+    *,
+    agent_id: str,
+    cycle_id: str,
+    candidates: Sequence[ScanRow],
+    at: datetime,
+) -> None:
+    """Keep what a scan offered, all of it or nothing."""
+    async with transaction(connection):
+        for candidate in candidates:
+            statement = Q["record_candidate"].bind(
+                agent_id=agent_id, cycle_id=cycle_id, at=at, **asdict(candidate)
+            )
+            await execute(connection, statement)
+
+
+async def queue_alert(
+    connection: Connection,
+    *,
+    agent_id: str,
+    cycle_id: str | None,
+    severity: Severity,
+    subject: str,
+    body: str,
+    dedupe_key: str,
+    at: datetime,
+) -> int | None:
+    """Put an alert into the outbox and return its id; None when the key is there already that UTC day."""
+    statement = Q["queue_alert"].bind(
+        agent_id=agent_id,
+        cycle_id=cycle_id,
+        severity=severity,
+        subject=subject,
+        body=body,
+        dedupe_key=dedupe_key,
+        at=at,
+    )
+    row = await fetch_row(connection, statement)
+    return None if row is None else row["alert_id"]
+
+
+async def queued_alerts(
+    connection: Connection, agent_id: str, *, limit: int = 20
+) -> tuple[QueuedAlert, ...]:
+    """Return alerts that have not been sent, oldest first."""
+    rows = await fetch(connection, Q["queued_alerts"].bind(agent_id=agent_id, limit=limit))
+    return tuple(QueuedAlert(**row) for row in rows)
+
+
+async def mark_alert_sent(connection: Connection, *, alert_id: int, at: datetime) -> None:
+    """Note that a mail server took the alert."""
+    await execute(connection, Q["mark_alert_sent"].bind(alert_id=alert_id, at=at))
+
+
+async def mark_alert_failed(connection: Connection, *, alert_id: int, error: str) -> None:
+    """Note a failed attempt; the alert stays queued."""
+    await execute(connection, Q["mark_alert_failed"].bind(alert_id=alert_id, error=error))

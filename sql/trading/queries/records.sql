@@ -1,0 +1,58 @@
+-- What happened besides orders: decisions, refusals, tool calls, scans, alerts.
+
+-- name: record_decision
+-- Keep what was decided and why.
+INSERT INTO decisions (
+    agent_id, cycle_id, decision, symbol, reasoning, confidence, model, created_at
+) VALUES (:agent_id, :cycle_id, :decision, :symbol, :reasoning, :confidence, :model, :at)
+RETURNING decision_id;
+
+-- name: record_refusal
+-- Keep a refused request with every reason.
+INSERT INTO refusals (agent_id, cycle_id, tool, request, codes, texts, refused_at)
+VALUES (:agent_id, :cycle_id, :tool, :request, :codes, :texts, :at);
+
+-- name: record_tool_call
+-- Keep one tool call with its answer.
+INSERT INTO tool_calls (
+    cycle_id, sequence, tool_use_id, name, arguments, result, is_error, started_at, duration_seconds
+) VALUES (
+    :cycle_id, :sequence, :tool_use_id, :name, :arguments, :result, :is_error, :started_at,
+    :duration_seconds
+);
+
+-- name: record_candidate
+-- Keep one candidate of a scan.
+INSERT INTO scan_results (
+    agent_id, cycle_id, security_id, symbol, rank, price, volume, change_pct, relative_volume, score,
+    scanned_at
+) VALUES (
+    :agent_id, :cycle_id, (SELECT security_id FROM securities WHERE symbol = :symbol), :symbol,
+    :rank, :price, :volume, :change_pct, :relative_volume, :score, :at
+);
+
+-- name: queue_alert
+-- Put an alert into the outbox; gives no row when the same key is there already that day.
+INSERT INTO alerts (
+    agent_id, cycle_id, severity, subject, body, dedupe_key, queued_on, queued_at, status, attempts
+) VALUES (
+    :agent_id, :cycle_id, :severity, :subject, :body, :dedupe_key,
+    (:at::timestamptz AT TIME ZONE 'UTC')::date, :at, 'queued', 0
+)
+ON CONFLICT (agent_id, dedupe_key, queued_on) DO NOTHING
+RETURNING alert_id;
+
+-- name: queued_alerts
+-- List what a person has still to be told, oldest first.
+SELECT alert_id, cycle_id, severity, subject, body, queued_at, attempts FROM alerts
+WHERE agent_id = :agent_id AND status = 'queued'
+ORDER BY alert_id
+LIMIT :limit;
+
+-- name: mark_alert_sent
+-- Note that a mail server took an alert.
+UPDATE alerts SET status = 'sent', sent_at = :at, attempts = attempts + 1 WHERE alert_id = :alert_id;
+
+-- name: mark_alert_failed
+-- Note that an alert could not be sent; it stays queued.
+UPDATE alerts SET attempts = attempts + 1, last_error = :error WHERE alert_id = :alert_id;

@@ -1,0 +1,88 @@
+import pytest
+
+from shared.database.accounts import (
+    active_halts,
+    database_identity,
+    lift_halt,
+    pin_account,
+    start_halt,
+)
+from shared.database.connection import Connection
+from shared.errors import ConfigError
+from shared.models import Environment
+from tests.fixtures.broker_orders import AGENT, AT, at
+
+
+async def pin(
+    connection: Connection,
+    account_id: str = "PA1",
+    *,
+    broker: str = "paper",
+    environment: Environment = Environment.PAPER,
+) -> None:
+    await pin_account(
+        connection,
+        agent_id=AGENT,
+        broker=broker,
+        environment=environment,
+        account_id=account_id,
+        at=AT,
+    )
+
+
+async def test_the_first_account_is_the_agents_account_for_good(
+    trading_connection: Connection,
+) -> None:
+    await pin(trading_connection)
+    await pin(trading_connection)
+
+    with pytest.raises(
+        ConfigError, match=r"belongs to account PA1 at paper.* account PA2 at paper"
+    ):
+        await pin(trading_connection, "PA2")
+    with pytest.raises(ConfigError, match="account PA1 at alpaca"):
+        await pin(trading_connection, broker="alpaca")
+
+
+async def test_a_live_account_is_never_pinned(trading_connection: Connection) -> None:
+    with pytest.raises(ConfigError, match="only paper accounts are traded, PA1 at paper is live"):
+        await pin(trading_connection, environment=Environment.LIVE)
+
+    assert await trading_connection.fetchval("SELECT count(*) FROM account_pins") == 0
+
+
+async def test_a_halt_holds_until_it_is_lifted(trading_connection: Connection) -> None:
+    halt_id = await start_halt(
+        trading_connection, agent_id=AGENT, reason="daily loss", started_by="safety", at=AT
+    )
+    await start_halt(
+        trading_connection, agent_id="other", reason="not ours", started_by="a person", at=AT
+    )
+    held = await active_halts(trading_connection, AGENT, at(86400 * 30))
+    await lift_halt(trading_connection, halt_id=halt_id, lifted_by="a person", at=at(60))
+
+    assert held == ("daily loss",)
+    assert await active_halts(trading_connection, AGENT, at(61)) == ()
+    with pytest.raises(LookupError, match=f"halt {halt_id} is not in force"):
+        await lift_halt(trading_connection, halt_id=halt_id, lifted_by="a person", at=at(62))
+
+
+async def test_a_halt_with_an_end_runs_out(trading_connection: Connection) -> None:
+    await start_halt(
+        trading_connection,
+        agent_id=AGENT,
+        reason="cool down",
+        started_by="safety",
+        at=AT,
+        expires_at=at(60),
+    )
+
+    assert await active_halts(trading_connection, AGENT, at(59)) == ("cool down",)
+    assert await active_halts(trading_connection, AGENT, at(60)) == ()
+    assert await active_halts(trading_connection, AGENT, at(-1)) == ()
+
+
+async def test_a_database_keeps_its_identity(trading_connection: Connection) -> None:
+    first = await database_identity(trading_connection)
+
+    assert await database_identity(trading_connection) == first

@@ -1,0 +1,230 @@
+"""What cron calls: one run of one agent in one mode.
+
+Reads arguments, environment and configuration, opens what a run needs, plays the cycle, and exits
+with one sentence and one code. Nothing heavy is imported before it is known to be needed.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from time import monotonic
+from typing import TextIO
+
+import safety
+from shared import config_file, environment, log
+from shared.brain import Brain, default_brain
+from shared.claude import AnthropicModel
+from shared.clock import SystemClock
+from shared.config import Configuration
+from shared.errors import Busy, CatalystError, ConfigError
+from shared.lock import hold, hold_advisory
+from shared.models import Mode
+from shared.outcome import Outcome, Status
+from shared.paths import PROJECT, data_directory, log_base
+
+logger = log.get(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arguments:
+    """The command line, understood."""
+
+    mode: Mode
+    agent: str | None
+    force: bool
+    dry_run: bool
+    as_json: bool
+    brain: Brain | None
+
+
+def main(
+    argv: Sequence[str] | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    stdout: TextIO | None = None,
+    stderr: TextIO | None = None,
+) -> int:
+    """Run once and return the exit code: 0 done or rightly nothing to do, 1 failed, 2 usage."""
+    out, err = stdout or sys.stdout, stderr or sys.stderr
+    arguments = _parse(argv)
+    started = monotonic()
+    outcome = _guarded(arguments, os.environ if environ is None else environ)
+    outcome = outcome.lasting(monotonic() - started)
+    err.write(f"{outcome.sentence()}\n")
+    if arguments.as_json:
+        out.write(json.dumps(outcome.as_json()) + "\n")
+        out.flush()
+    return outcome.exit_code
+
+
+def _guarded(arguments: Arguments, environ: Mapping[str, str]) -> Outcome:
+    """Turn whatever happens into an outcome with one sentence and an exit code."""
+    agent = arguments.agent or "catalyst"
+    try:
+        environ = environment.read_environment(PROJECT, environ)
+        agent = environment.agent_name(arguments.agent, environ)
+        configuration = config_file.load(
+            agent, environ, project=PROJECT, checks=(safety.loosened_limits,)
+        )
+        return _locked_run(arguments, configuration, environ)
+    except Busy as error:
+        return Outcome.of(agent, arguments.mode, Status.BUSY, str(error))
+    except ConfigError as error:
+        return Outcome.of(agent, arguments.mode, Status.USAGE, str(error))
+    except CatalystError as error:
+        logger.exception("run_failed")
+        return Outcome.of(agent, arguments.mode, Status.FAILED, str(error))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        return Outcome.of(agent, arguments.mode, Status.FAILED, "the run was ended from outside")
+    except Exception as error:
+        logger.exception("run_failed")
+        what = f"a defect in Catalyst: {type(error).__name__}: {error}"
+        return Outcome.of(agent, arguments.mode, Status.FAILED, what)
+    finally:
+        log.tear_down()
+
+
+def _locked_run(
+    arguments: Arguments, configuration: Configuration, environ: Mapping[str, str]
+) -> Outcome:
+    home = data_directory(environ)
+    agent_id = configuration.settings.agent.id
+    logged = _log_to(arguments, configuration, environ)
+    for notice in environment.environment_notices(PROJECT):
+        logger.warning("environment_notice", notice=notice)
+    lock = home / "locks" / f"{agent_id}.lock"
+    with hold(lock, agent_id=agent_id, mode=arguments.mode, clock=SystemClock()):
+        return asyncio.run(_run(arguments, configuration, environ, logged))
+
+
+async def _run(
+    arguments: Arguments,
+    configuration: Configuration,
+    environ: Mapping[str, str],
+    logged: log.LogOutcome,
+) -> Outcome:
+    """Compose the run: stage, databases, cycle; close them in reverse whatever happens."""
+    from cycle import Cycle, Parts, name_cycle
+    from market import calendar
+    from rehearsal.stage import NotDue, set_stage
+    from shared.database.opening import open_databases
+
+    settings, home = configuration.settings, data_directory(environ)
+    _end_cleanly_when_told()
+    brain = arguments.brain or default_brain(settings)
+    calendar_table = calendar.load(settings.market.exchange)
+    stage = set_stage(
+        settings, home / "rehearsal", calendar_table, arguments.mode, force=arguments.force
+    )
+    if isinstance(stage, NotDue):
+        return Outcome.of(settings.agent.id, arguments.mode, Status.NOTHING_TO_DO, stage.why)
+    names = (stage.bookmark.database_name, stage.bookmark.research_database_name)
+    async with AsyncExitStack() as stack:
+        databases = await open_databases(
+            stack, configuration, environ=environ, home=home, embedded_names=names
+        )
+        await stack.enter_async_context(hold_advisory(databases.trading, settings.agent.id))
+        cycle_id = await name_cycle(databases.trading, settings.agent.id, arguments.mode, stage)
+        logged.enter_cycle(cycle_id, stage.clock)
+        cycle = Cycle(
+            Parts(
+                configuration=configuration,
+                stage=stage,
+                trading=databases.trading,
+                research=databases.research,
+                cycle_id=cycle_id,
+                mode=arguments.mode,
+                forced=arguments.force,
+                dry_run=arguments.dry_run,
+                brain=brain,
+                open_model=_model_opener(brain, configuration),
+                log_problem=logged.problem,
+            )
+        )
+        return await cycle.run()
+
+
+def _model_opener(brain: Brain, configuration: Configuration) -> Callable[[], AnthropicModel]:
+    """Say how to reach who decides; the SDK is imported only when that is called.
+
+    Raises ConfigError when Claude is wanted and there is no key.
+    """
+    if brain is Brain.STAND_IN:
+
+        def open_model() -> AnthropicModel:
+            from rehearsal.stand_in import open_stand_in
+
+            return open_stand_in(configuration.settings)
+
+        return open_model
+    key = configuration.secrets.anthropic_api_key
+    if key is None:
+        raise ConfigError("Claude is to decide, but ANTHROPIC_API_KEY is not set")
+    return lambda: AnthropicModel(api_key=key)
+
+
+def _log_to(
+    arguments: Arguments,
+    configuration: Configuration,
+    environ: Mapping[str, str],
+) -> log.LogOutcome:
+    return log.set_up(
+        configuration.settings.logging,
+        project=log_base(environ),
+        secrets=environment.secret_values(configuration, environ),
+        agent_id=configuration.settings.agent.id,
+        mode=arguments.mode,
+        cycle_id=None,
+        clock=SystemClock(),
+    )
+
+
+def _end_cleanly_when_told() -> None:
+    """Turn SIGTERM into a cancellation, so that the cycle still writes how it ended."""
+    task = asyncio.current_task()
+    if task is not None and threading.current_thread() is threading.main_thread():
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+
+
+def _parse(argv: Sequence[str] | None) -> Arguments:
+    parser = argparse.ArgumentParser(
+        prog="unified_agent.py",
+        description="Run one agent once in one mode, as cron does.",
+        epilog="Exit codes: 0 done or rightly nothing to do, 1 the run failed, 2 usage or"
+        " configuration.",
+    )
+    parser.add_argument(
+        "--mode",
+        required=True,
+        type=Mode,
+        choices=list(Mode),
+        metavar="MODE",
+        help="scan, trade, close or heartbeat",
+    )
+    parser.add_argument("--agent", help="a name in config/; default: AGENT_ID, else rehearsal")
+    parser.add_argument("--force", action="store_true", help="do not ask whether a slot is due")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="go through everything and place nothing"
+    )
+    parser.add_argument(
+        "--json", action="store_true", dest="as_json", help="end stdout with one JSON object"
+    )
+    parser.add_argument(
+        "--brain",
+        type=Brain,
+        choices=list(Brain),
+        metavar="BRAIN",
+        help="claude or stand-in; default: the stand-in in a rehearsal, else claude",
+    )
+    return Arguments(**vars(parser.parse_args(argv)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
