@@ -7,7 +7,7 @@ SESSION ?=
 BRAIN ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format lock stop clean
+.PHONY: help run test check format docs lock stop clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -27,6 +27,9 @@ check: $(VENV)/.ready-dev ## Format, lint, types
 format: $(VENV)/.ready-dev ## Put the code into shape
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(VENV)/.ready-dev ## Renew the generated parts of the README
+	@$(BIN)/python -m tests.documentation
 
 lock: $(VENV)/.ready-dev ## Pin what requirements*.in name, with hashes
 	$(BIN)/uv pip compile -q --generate-hashes --universal --python-version 3.11 --no-header requirements.in -o requirements.txt

@@ -30,8 +30,7 @@ from shared.errors import CatalystError, ConfigError
 from shared.identity import cycle_id
 from shared.models import Mode, SessionHours, Snapshot
 from shared.outcome import Outcome, Status
-from shared.paths import PROJECT
-from shared.prices import load_prices
+from shared.prices import PRICE_FILE, load_prices
 from shared.prompts import Prompts, prompt_hash
 from tool_executor import ToolExecutor, Workplace, compact
 
@@ -49,6 +48,7 @@ _FAILED_ENDS = {
     LoopEnd.TRUNCATED,
     LoopEnd.CONTEXT_WINDOW,
     LoopEnd.UNKNOWN_STOP_REASON,
+    LoopEnd.UNUSABLE_REPLY,
 }
 
 
@@ -263,7 +263,7 @@ class Cycle:
             ledger=self._journal,
             transcript=self._journal,
             settings=self._settings.claude,
-            prices=load_prices(PROJECT / "config" / "models.yaml"),
+            prices=load_prices(PRICE_FILE),
             elapsed_seconds=lambda: monotonic() - started,
             sleep=asyncio.sleep,
         )

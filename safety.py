@@ -62,32 +62,44 @@ class ApprovedCancel:
 class Code(StrEnum):
     """Why safety refuses: stable names, written to the database and shown to Claude."""
 
-    NOT_FINITE = "NOT_FINITE"
-    SIDE_AND_PURPOSE = "SIDE_AND_PURPOSE"
-    MODE = "MODE"
-    HALTED = "HALTED"
-    UNRESOLVED_ORDER = "UNRESOLVED_ORDER"
-    ACCOUNT = "ACCOUNT"
-    SYMBOL_NOT_TRADABLE = "SYMBOL_NOT_TRADABLE"
-    SESSION_CLOSED = "SESSION_CLOSED"
-    QUOTE_MISSING = "QUOTE_MISSING"
-    QUOTE_STALE = "QUOTE_STALE"
-    PRICE_COLLAR = "PRICE_COLLAR"
-    PRICE_MISSING = "PRICE_MISSING"
-    QUANTITY = "QUANTITY"
-    LOT_SIZE = "LOT_SIZE"
-    TICK_SIZE = "TICK_SIZE"
-    STOP_MISSING = "STOP_MISSING"
-    STOP_WRONG_SIDE = "STOP_WRONG_SIDE"
-    TARGET_MISSING = "TARGET_MISSING"
-    TARGET_WRONG_SIDE = "TARGET_WRONG_SIDE"
-    REWARD_TO_RISK = "REWARD_TO_RISK"
-    POSITION_VALUE = "POSITION_VALUE"
-    POSITION_COUNT = "POSITION_COUNT"
-    CASH = "CASH"
-    NOT_HELD = "NOT_HELD"
-    NOT_OPEN = "NOT_OPEN"
-    PROTECTS_POSITION = "PROTECTS_POSITION"
+    meaning: str
+
+    def __new__(cls, value: str, meaning: str) -> "Code":
+        """Give every code the words that documentation shows for it."""
+        made = str.__new__(cls, value)
+        made._value_ = value
+        made.meaning = meaning
+        return made
+
+    NOT_FINITE = "NOT_FINITE", "a number that a rule needs is NaN or infinite"
+    SIDE_AND_PURPOSE = "SIDE_AND_PURPOSE", "an entry sells, or something else buys"
+    MODE = "MODE", "a position would be opened in another mode than trade"
+    HALTED = "HALTED", "trading is halted"
+    UNRESOLVED_ORDER = "UNRESOLVED_ORDER", "the outcome of an earlier order is not known"
+    ACCOUNT = "ACCOUNT", "the account is live, blocked, without equity, or in another currency"
+    SYMBOL_NOT_TRADABLE = "SYMBOL_NOT_TRADABLE", "the symbol is unknown, an index, or not tradable"
+    SESSION_CLOSED = "SESSION_CLOSED", "the exchange is not in continuous trading"
+    QUOTE_MISSING = (
+        "QUOTE_MISSING",
+        "there is no two-sided quote, or trading in the symbol is halted",
+    )
+    QUOTE_STALE = "QUOTE_STALE", "the quote is too old, or from the future"
+    PRICE_COLLAR = "PRICE_COLLAR", "the limit lies too far from the middle of bid and ask"
+    PRICE_MISSING = "PRICE_MISSING", "an entry's type and its limit price do not fit"
+    QUANTITY = "QUANTITY", "the quantity is not above 0"
+    LOT_SIZE = "LOT_SIZE", "the quantity is not a multiple of the lot"
+    TICK_SIZE = "TICK_SIZE", "a price is not a positive multiple of the tick"
+    STOP_MISSING = "STOP_MISSING", "an entry has no stop that will rest at the broker"
+    STOP_WRONG_SIDE = "STOP_WRONG_SIDE", "the stop is not below the entry and the bid"
+    TARGET_MISSING = "TARGET_MISSING", "an entry has no target"
+    TARGET_WRONG_SIDE = "TARGET_WRONG_SIDE", "the target is not above the entry"
+    REWARD_TO_RISK = "REWARD_TO_RISK", "the target is too near for the distance to the stop"
+    POSITION_VALUE = "POSITION_VALUE", "the position would be too large, pending buys included"
+    POSITION_COUNT = "POSITION_COUNT", "too many positions would be open or on order"
+    CASH = "CASH", "cash after pending buys, or buying power, does not suffice"
+    NOT_HELD = "NOT_HELD", "more would be sold than is held and available"
+    NOT_OPEN = "NOT_OPEN", "the order to be replaced or cancelled is not open"
+    PROTECTS_POSITION = "PROTECTS_POSITION", "the order to be cancelled protects a position"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

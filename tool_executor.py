@@ -109,7 +109,8 @@ class ToolExecutor:
         started_at, started = self._desk.clock.now(), monotonic()
         try:
             request = tools.parse(call.name, call.arguments, self._desk.mode)
-            outcome = ToolOutcome(content=compact(await self._answer(request)), is_error=False)
+            answer = await self._answer(request)
+            outcome = ToolOutcome(content=compact(answer), is_error="refused" in answer)
         except DatabaseUnavailable:
             raise
         except CatalystError as error:
@@ -208,7 +209,12 @@ class ToolExecutor:
         quote = quotes.get(symbol)
         if quote is None:
             return {"symbol": symbol, "quote": None, "why": "no quote is known for this symbol"}
-        return _quote_answer(quote, self._desk.clock.now(), self._desk.settings.market.currency)
+        instrument = await self._desk.broker.instrument(symbol)
+        return {
+            **_quote_answer(quote, self._desk.clock.now(), self._desk.settings.market.currency),
+            "tradable": instrument is not None and instrument.tradable,
+            "lot_size": None if instrument is None else instrument.lot_size,
+        }
 
     async def portfolio(self) -> Mapping[str, object]:
         """Describe account, positions and open orders as Claude reads them."""

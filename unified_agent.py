@@ -28,8 +28,14 @@ from shared.lock import hold, hold_advisory
 from shared.models import Mode
 from shared.outcome import Outcome, Status
 from shared.paths import PROJECT, data_directory, log_base
+from shared.prices import model_without_price
+from shared.schedule import impossible_schedule
 
 logger = log.get(__name__)
+
+
+CHECKS = (safety.loosened_limits, impossible_schedule, model_without_price)
+"""What a configuration has to pass besides its own shape."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,9 +76,7 @@ def _guarded(arguments: Arguments, environ: Mapping[str, str]) -> Outcome:
     try:
         environ = environment.read_environment(PROJECT, environ)
         agent = environment.agent_name(arguments.agent, environ)
-        configuration = config_file.load(
-            agent, environ, project=PROJECT, checks=(safety.loosened_limits,)
-        )
+        configuration = config_file.load(agent, environ, project=PROJECT, checks=CHECKS)
         return _locked_run(arguments, configuration, environ)
     except Busy as error:
         return Outcome.of(agent, arguments.mode, Status.BUSY, str(error))

@@ -49,7 +49,8 @@ class FaultKind(StrEnum):
     PARTIAL_FILLS = "partial_fills"
     """The order is taken, and will fill up to `quantity` shares and never more."""
     STUCK_CANCEL = "stuck_cancel"
-    """The order becomes CANCEL_PENDING and stays so, able to fill, until it is cancelled once more."""
+    """The order becomes CANCEL_PENDING and stays so, able to fill, until it is cancelled once more; a HELD
+    leg, which no market has seen, is cancelled all the same."""
     LATE_FILL = "late_fill"
     """The order is CANCELED, and `quantity` shares, or all that remained, fill when time has passed."""
     EMPTY_READ = "empty_read"

@@ -88,7 +88,11 @@ class PaperExchange:
         )
 
     def account(self, *, fault: Fault | None = None) -> Account:
-        """Read the account; equity takes each holding at its last price, else mid, previous close, cost."""
+        """Read the account; equity takes each holding at its last price, else mid, previous close, cost.
+
+        Buying power is cash less what open buys hold back, and never below 0: a market order that outran
+        its reserve buys less.
+        """
         return self._answer((Operation.ACCOUNT,), fault, self._account)
 
     def positions(self, *, fault: Fault | None = None) -> tuple[Position, ...]:
@@ -226,7 +230,7 @@ class PaperExchange:
             currency=ledger.money.currency,
             cash=ledger.money.cash,
             equity=ledger.money.cash + sum(values, Decimal(0)),
-            buying_power=ledger.buying_power(),
+            buying_power=max(Decimal(0), ledger.buying_power()),
             at=now,
         )
 
@@ -285,7 +289,7 @@ def shown_order(order: BookOrder, *, legs: tuple[Order, ...], fills: tuple[Fill,
 
 
 def _cancel(ledger: Ledger, order: BookOrder, now: datetime, fault: Fault | None) -> None:
-    if _is(fault, FaultKind.STUCK_CANCEL):
+    if _is(fault, FaultKind.STUCK_CANCEL) and order.is_working:
         ledger.put(replace(order, status=OrderStatus.CANCEL_PENDING, updated_at=now))
         return
     ledger.close_group(order, OrderStatus.CANCELED, now)

@@ -246,8 +246,7 @@ class Ledger:
 
     def _settle_group(self, order: BookOrder, quantity: int, at: datetime) -> None:
         if order.role is Role.ENTRY and order.status is OrderStatus.FILLED:
-            for leg in self.members(order):
-                self.put(replace(leg, status=OrderStatus.ACCEPTED, active_from=at, updated_at=at))
+            self._activate_legs(order, at)
         sibling = self.sibling(order)
         if sibling is None:
             return
@@ -255,6 +254,19 @@ class Ledger:
             self.put(sibling.closed(OrderStatus.CANCELED, at))
         else:
             self.put(replace(sibling, quantity=sibling.quantity - quantity, updated_at=at))
+
+    def _activate_legs(self, entry: BookOrder, at: datetime) -> None:
+        """Let the legs work, for no more than is free: part of what filled may have been sold meanwhile."""
+        free = self.available(entry.symbol)
+        for leg in self.members(entry):
+            working = replace(
+                leg,
+                status=OrderStatus.ACCEPTED,
+                quantity=min(leg.quantity, free),
+                active_from=at,
+                updated_at=at,
+            )
+            self.put(working if free > 0 else leg.closed(OrderStatus.CANCELED, at))
 
 
 def _is_same(order: BookOrder, other: BookOrder | None) -> bool:

@@ -31,16 +31,26 @@ class Bookmark:
     @property
     def database_name(self) -> str:
         """Name of its trading database."""
-        return f"catalyst_rehearsal_{self.number}"
+        return database_name(self.number)
 
     @property
     def research_database_name(self) -> str:
         """Name of its research database."""
-        return f"{self.database_name}_research"
+        return research_database_name(self.number)
 
     def at(self, session_date: date, clock: datetime) -> "Bookmark":
         """Return the same rehearsal, further on."""
         return replace(self, session_date=session_date, clock=clock)
+
+
+def database_name(number: int) -> str:
+    """Name the trading database of a rehearsal."""
+    return f"catalyst_rehearsal_{number}"
+
+
+def research_database_name(number: int) -> str:
+    """Name the research database of a rehearsal."""
+    return f"{database_name(number)}_research"
 
 
 def read(folder: Path) -> Bookmark | None:

@@ -17,12 +17,11 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, TextIO
 
-import safety
 import unified_agent
 from market import calendar as calendars
 from market.calendar import Calendar
 from rehearsal.bookmark import Bookmark
-from rehearsal.stage import begin, label, sessions_to_play
+from rehearsal.stage import begin, describe, forget_old_databases, sessions_to_play
 from shared import config_file
 from shared.brain import Brain
 from shared.clock import SystemClock
@@ -36,6 +35,11 @@ from shared.paths import PROJECT, data_directory, log_base
 from shared.schedule import Slot, slots
 
 AGENT = "rehearsal"
+
+WHO_DECIDES = {
+    Brain.STAND_IN: "Decisions: a fixed rule policy stands in for Claude; no model is asked.",
+    Brain.CLAUDE: "Decisions: Claude; every call is paid for.",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +79,7 @@ def main(
     try:
         environment = read_environment(PROJECT, environ)
         configuration = config_file.load(
-            AGENT, environment, project=PROJECT, checks=(safety.loosened_limits,)
+            AGENT, environment, project=PROJECT, checks=unified_agent.CHECKS
         )
         place = Place(
             configuration=configuration,
@@ -111,7 +115,8 @@ def _play(
             instruments=arguments.instruments,
             session=arguments.session,
         )
-    stdout.write(_opening_words(label(settings, folder, calendar, first), arguments.brain))
+        forget_old_databases(ensure_running(home, environ=environ), first.number)
+    stdout.write(f"{describe(settings, folder, calendar, first)}\n{WHO_DECIDES[arguments.brain]}\n")
     played: list[Played] = []
     for day in sessions_to_play(settings, calendar, first):
         hours = calendar.session_on(day)
@@ -203,15 +208,6 @@ def _cells(one: Played, zone: tzinfo) -> tuple[str, ...]:
         f"{tokens:,}" if tokens else "",
         f"{Decimal(said['cost_usd']):.4f}" if tokens else "",
     )
-
-
-def _opening_words(label: str, brain: Brain) -> str:
-    """Say what is played and who decides, before anybody believes a number."""
-    who = {
-        Brain.STAND_IN: "Decisions: a fixed rule policy stands in for Claude; no model is asked.",
-        Brain.CLAUDE: "Decisions: Claude; every call is paid for.",
-    }
-    return f"Market data: {label}.\n{who[brain]}\n"
 
 
 def _closing_words(bookmark: Bookmark, played: Sequence[Played], place: Place) -> str:

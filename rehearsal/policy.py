@@ -105,13 +105,13 @@ def _ask(
 
 def _scan(offered: frozenset[str]) -> Script:
     scan = yield from _ask(offered, "scan_market", {"limit": SCAN_LIMIT})
-    best = next(_rising(scan), None)
-    if best is not None:
-        words = (
-            f"{best['symbol']} leads the scan, up {best['change_from_open_pct']} % since the open."
-        )
+    best = next(filter(_is_named, objects(scan, "candidates")), None)
+    if best is None:
+        words = f"Nothing to watch. {_why_empty(scan)}".strip()
+    elif best.get("change_from_open_pct") is None:
+        words = f"{best['symbol']} leads the scan, {best['change_pct']} % in the session before."
     else:
-        words = f"No candidate is rising. {_why_empty(scan)}".strip()
+        words = f"{best['symbol']} leads the scan, {best['change_from_open_pct']} % since the open."
     return (yield from _log(offered, "observation", words))
 
 

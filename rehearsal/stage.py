@@ -3,6 +3,7 @@
 Plays the part that an exchange, a data vendor and a wall clock play for a real agent.
 """
 
+import asyncio
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -12,11 +13,12 @@ from market.calendar import Calendar
 from market.recorded import RecordedFeed
 from market.recording import Recording
 from rehearsal import bookmark as bookmarks
-from rehearsal.bookmark import Bookmark
+from rehearsal.bookmark import Bookmark, database_name, research_database_name
 from shared.clock import ManualClock
 from shared.config import RehearsalSettings, Settings
+from shared.embedded_postgres import Server, drop_database
 from shared.errors import ConfigError
-from shared.models import Mode, SessionHours
+from shared.models import Mode, QuoteSource, SessionHours
 from shared.schedule import Slot, next_slot, slots
 
 if TYPE_CHECKING:
@@ -137,9 +139,27 @@ def sessions_to_play(
     return tuple(day for day in recorded if day >= bookmark.session_date)
 
 
-def label(settings: Settings, folder: Path, calendar: Calendar, bookmark: Bookmark) -> str:
-    """Say what data a rehearsal plays; a generated session is made if need be."""
-    return _recording(settings, folder, calendar, bookmark).description.label
+def describe(settings: Settings, folder: Path, calendar: Calendar, bookmark: Bookmark) -> str:
+    """Say what data a rehearsal plays, and what of it is modelled; a session is made if need be."""
+    recording = _recording(settings, folder, calendar, bookmark)
+    sentences = [f"Market data: {recording.description.label}"]
+    if recording.description.quotes is QuoteSource.MODELLED:
+        sentences.append("bid and ask are modelled from the bars")
+    if recording.left_out:
+        sentences.append(f"{recording.left_out} bars outside trading hours are left out")
+    return "; ".join(sentences) + "."
+
+
+def forget_old_databases(server: Server, number: int) -> None:
+    """Drop the databases of rehearsals that are not kept; the paper exchanges of those are gone too."""
+
+    async def drop() -> None:
+        oldest = max(number - KEPT_REHEARSALS, 0)
+        for old in range(max(oldest - 2, 1), oldest + 1):
+            await drop_database(server, database_name(old))
+            await drop_database(server, research_database_name(old))
+
+    asyncio.run(drop())
 
 
 def _recording(

@@ -1,7 +1,9 @@
 """Writes what a cycle spends and says into the trading database, as it happens."""
 
+from collections.abc import Mapping, Sequence
 from datetime import date
 from decimal import Decimal
+from typing import cast
 
 from shared.claude import Usage
 from shared.clock import Clock
@@ -30,6 +32,7 @@ class CycleJournal:
         self._budget_date: date = budget_date
         self._budget_usd: Decimal = budget_usd
         self._sequence: int = 0
+        self._messages_kept: int = 0
         self.usage: Usage = Usage()
         self.cost_usd: Decimal = Decimal(0)
 
@@ -85,7 +88,9 @@ class CycleJournal:
         self.cost_usd += charged_usd
 
     async def record(self, kind: str, content: object) -> None:
-        """Append to the transcript."""
+        """Append to the transcript; of a request only what no earlier one of the cycle had."""
+        if kind == "request" and isinstance(content, Mapping):
+            content = self._unrecorded(cast("Mapping[str, object]", content))
         self._sequence += 1
         await cycles.record_transcript(
             self._connection,
@@ -95,3 +100,10 @@ class CycleJournal:
             content=content,
             at=self._clock.now(),
         )
+
+    def _unrecorded(self, request: Mapping[str, object]) -> Mapping[str, object]:
+        """Leave out system, tools and messages that are on record, so that a cycle is kept once."""
+        messages = cast("Sequence[object]", request["messages"])
+        kept, self._messages_kept = self._messages_kept, len(messages)
+        parts = dict(request) if kept == 0 else {"model": request["model"]}
+        return {**parts, "messages_before": kept, "messages": messages[kept:]}

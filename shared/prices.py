@@ -1,7 +1,7 @@
 """What Claude costs: dated prices from config/models.yaml, and exact arithmetic on them."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -11,7 +11,11 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from shared.claude_messages import Usage
+from shared.config import Settings
 from shared.errors import ConfigError, Problem
+from shared.paths import PROJECT
+
+PRICE_FILE = PROJECT / "config" / "models.yaml"
 
 TOOL_USE_SYSTEM_TOKENS = 2_000
 """Most tokens that the provider adds to a request of its own accord.
@@ -102,6 +106,15 @@ def prices_of(prices: Mapping[str, ModelPrices], model: str) -> ModelPrices:
             ]
         )
     return prices[model]
+
+
+def model_without_price(settings: Settings) -> Sequence[tuple[tuple[str | int, ...], str]]:
+    """Say so when an agent's model has no price, for the loading of its configuration."""
+    known = load_prices(PRICE_FILE)
+    if settings.claude.model in known:
+        return []
+    what = f"{settings.claude.model} has no price in config/models.yaml, so no budget can be kept"
+    return [(("claude", "model"), f"{what}; known: {', '.join(sorted(known))}")]
 
 
 def cost(prices: ModelPrices, usage: Usage) -> Decimal:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from shared.config import ScheduleSettings
+from shared.config import ScheduleSettings, Settings
 from shared.models import Mode, SessionHours, require_aware
 
 REGULAR_SESSION_MINUTES = 390
@@ -59,6 +59,11 @@ def next_slot(slots: Sequence[Slot], after: datetime, mode: Mode | None = None) 
 def problems(schedule: ScheduleSettings) -> tuple[str, ...]:
     """Everything about these settings that cannot work on a regular day, one sentence each."""
     return tuple(_problems(schedule))
+
+
+def impossible_schedule(settings: Settings) -> Sequence[tuple[tuple[str | int, ...], str]]:
+    """List what cannot work about an agent's schedule, for the loading of its configuration."""
+    return [(("schedule",), sentence) for sentence in problems(settings.schedule)]
 
 
 def _problems(schedule: ScheduleSettings) -> Iterator[str]:

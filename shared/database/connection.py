@@ -125,8 +125,8 @@ async def transaction(connection: Connection) -> AsyncGenerator[None]:
 
     Raises DatabaseUnavailable; errors of the block pass unchanged.
     """
-    scope = connection.transaction()
     with translated():
+        scope = connection.transaction()
         await scope.start()
     try:
         yield

@@ -153,6 +153,29 @@ def test_an_entry_cancelled_after_a_partial_fill_leaves_the_shares_naked(
     assert venue.exchange.orders(only_open=True) == ()
 
 
+def test_an_entry_that_ends_at_the_close_partly_filled_takes_its_legs_along(
+    venue: PaperVenue,
+) -> None:
+    entry = venue.exchange.place(bracket(150, 101, time_in_force=TimeInForce.DAY))
+    venue.move_to(at(20))
+
+    assert now(venue, entry).status is OrderStatus.EXPIRED
+    assert {o.status for o in now(venue, entry).legs} == {OrderStatus.EXPIRED}
+    assert held(venue) == 100
+
+
+def test_legs_guard_no_more_than_is_left_of_an_entry_partly_sold_while_it_filled(
+    venue: PaperVenue,
+) -> None:
+    entry = venue.exchange.place(bracket(150, 101))
+    venue.exchange.place(sell(40, 102))
+    venue.trade(100, 103, 100, 103)
+
+    assert now(venue, entry).status is OrderStatus.FILLED
+    assert held(venue) == 110
+    assert [o.remaining_quantity for o in now(venue, entry).legs] == [110, 110]
+
+
 def test_cancelling_one_leg_cancels_the_other(venue: PaperVenue) -> None:
     entry = venue.exchange.place(bracket(50, 101))
     venue.exchange.cancel(leg(venue, entry, OrderType.LIMIT).broker_order_id)

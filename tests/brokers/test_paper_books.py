@@ -18,8 +18,14 @@ from tests.brokers.order_requests import bracket, buy, oco, order_request, sell,
 from tests.brokers.paper_venue import START, PaperVenue
 from tests.brokers.replay import MINUTE
 
-PRICE = st.integers(min_value=80, max_value=120)
+LOW, MIDDLE, HIGH = (
+    st.integers(min_value=80, max_value=95),
+    st.integers(min_value=96, max_value=104),
+    st.integers(min_value=105, max_value=120),
+)
+PRICE = LOW | MIDDLE | HIGH
 QUANTITY = st.integers(min_value=1, max_value=400)
+FEW = st.integers(min_value=1, max_value=60)
 
 
 @dataclass(frozen=True)
@@ -51,18 +57,25 @@ def _rising(prices: tuple[int, ...]) -> tuple[int, int, int, int]:
     return opened, high, low, close
 
 
+MINUTE_OF_TRADING = st.builds(
+    Minute,
+    st.tuples(PRICE, MIDDLE, MIDDLE, PRICE).map(_rising),
+    st.integers(min_value=0, max_value=5000),
+)
 STEP = st.one_of(
+    MINUTE_OF_TRADING,
+    MINUTE_OF_TRADING,
     st.builds(buy, QUANTITY, st.none() | PRICE),
-    st.builds(sell, QUANTITY, st.none() | PRICE),
-    st.builds(stop, QUANTITY, PRICE),
-    st.builds(bracket, QUANTITY, st.none() | PRICE, stop_loss=PRICE, take_profit=PRICE),
-    st.builds(oco, QUANTITY, stop_loss=PRICE, take_profit=PRICE),
+    st.builds(sell, FEW, st.none() | PRICE),
+    st.builds(stop, FEW, LOW),
+    st.builds(bracket, QUANTITY, st.none() | MIDDLE, stop_loss=LOW, take_profit=HIGH),
+    st.builds(oco, FEW, stop_loss=LOW, take_profit=HIGH),
     st.builds(
         order_request,
         st.just(Side.BUY),
         QUANTITY,
         order_type=st.just(OrderType.STOP),
-        stop=PRICE,
+        stop=HIGH,
     ),
     st.builds(
         Cancel,
@@ -70,11 +83,6 @@ STEP = st.one_of(
         st.sampled_from([None, None, FaultKind.LATE_FILL, FaultKind.STUCK_CANCEL]),
     ),
     st.builds(Reprice, st.integers(min_value=0, max_value=5), PRICE),
-    st.builds(
-        Minute,
-        st.tuples(PRICE, PRICE, PRICE, PRICE).map(_rising),
-        st.integers(min_value=0, max_value=5000),
-    ),
 )
 
 
@@ -181,7 +189,7 @@ def _has_price(bar: Bar, price: Decimal) -> bool:
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
-@given(steps=st.lists(STEP, min_size=3, max_size=25))
+@given(steps=st.lists(STEP, min_size=15, max_size=30))
 def test_money_and_shares_are_neither_made_nor_lost(
     steps: list[object], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -193,7 +201,7 @@ def test_money_and_shares_are_neither_made_nor_lost(
 
 
 @settings(max_examples=15, deadline=None, derandomize=True)
-@given(steps=st.lists(STEP, min_size=3, max_size=25))
+@given(steps=st.lists(STEP, min_size=15, max_size=30))
 def test_the_same_steps_give_the_same_books(
     steps: list[object], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
