@@ -30,8 +30,10 @@ from shared.errors import CatalystError, ConfigError
 from shared.identity import cycle_id
 from shared.models import Mode, SessionHours, Snapshot
 from shared.outcome import Outcome, Status
+from shared.paths import PROJECT
 from shared.prices import PRICE_FILE, load_prices
 from shared.prompts import Prompts, prompt_hash
+from shared.version import code_version
 from tool_executor import ToolExecutor, Workplace, compact
 
 logger = log.get(__name__)
@@ -343,7 +345,7 @@ class Cycle:
             brain=parts.brain,
             config_hash=parts.configuration.config_hash,
             prompt_hash=None,
-            code_version=None,
+            code_version=code_version(PROJECT),
             pid=os.getpid(),
         )
 

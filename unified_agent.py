@@ -20,7 +20,7 @@ from typing import TextIO
 import safety
 from shared import config_file, environment, log
 from shared.brain import Brain, default_brain
-from shared.claude import AnthropicModel
+from shared.claude import ANTHROPIC_URL, AnthropicModel
 from shared.clock import SystemClock
 from shared.config import Configuration
 from shared.errors import Busy, CatalystError, ConfigError
@@ -168,10 +168,11 @@ def _model_opener(brain: Brain, configuration: Configuration) -> Callable[[], An
             return open_stand_in(configuration.settings)
 
         return open_model
-    key = configuration.secrets.anthropic_api_key
+    key, gateway = configuration.secrets.anthropic_api_key, configuration.secrets.anthropic_base_url
     if key is None:
         raise ConfigError("Claude is to decide, but ANTHROPIC_API_KEY is not set")
-    return lambda: AnthropicModel(api_key=key)
+    url = ANTHROPIC_URL if gateway is None else gateway.get_secret_value()
+    return lambda: AnthropicModel(api_key=key, base_url=url)
 
 
 def _log_to(

@@ -80,7 +80,7 @@ class BookOrder:
     limit_price: Decimal | None = None
     stop_price: Decimal | None = None
     reserve_price: Decimal | None = None
-    """Price per share at which an open buy holds cash back; None for a sell."""
+    """Price per share at which an open buy holds cash back; None for a sell, and once a buy outran it."""
     filled_quantity: int = 0
     filled_value: Decimal = Decimal(0)
     """Sum of price times quantity over the fills."""

@@ -88,11 +88,7 @@ class PaperExchange:
         )
 
     def account(self, *, fault: Fault | None = None) -> Account:
-        """Read the account; equity takes each holding at its last price, else mid, previous close, cost.
-
-        Buying power is cash less what open buys hold back, and never below 0: a market order that outran
-        its reserve buys less.
-        """
+        """Read the account; equity takes each holding at its last price, else mid, previous close, cost."""
         return self._answer((Operation.ACCOUNT,), fault, self._account)
 
     def positions(self, *, fault: Fault | None = None) -> tuple[Position, ...]:
@@ -230,7 +226,7 @@ class PaperExchange:
             currency=ledger.money.currency,
             cash=ledger.money.cash,
             equity=ledger.money.cash + sum(values, Decimal(0)),
-            buying_power=max(Decimal(0), ledger.buying_power()),
+            buying_power=ledger.buying_power(),
             at=now,
         )
 

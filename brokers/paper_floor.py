@@ -102,7 +102,7 @@ class Floor:
         minutes: defaultdict[datetime, dict[str, Bar]] = defaultdict(dict)
         for symbol in sorted({order.symbol for order in ledger.open_orders()}):
             for bar in self._replay.bars(symbol, _minute(since) - _MINUTE, now):
-                if bar.end > since and bar.volume > 0:
+                if bar.end > since:
                     minutes[bar.start][symbol] = bar
         return sorted(minutes.items())
 
@@ -140,6 +140,7 @@ class Floor:
         if quantity > 0:
             affordable = replace(execution, quantity=quantity)
             ledger.fill(order.broker_order_id, affordable, at=at, session=session)
+            _stop_reserving_too_much(ledger, order.broker_order_id)
         elif order.status.is_open:
             ledger.close_group(order, OrderStatus.CANCELED, at)
             reason = f"nothing left to {order.side} with at {execution.price}"
@@ -188,6 +189,12 @@ class Floor:
         if last is None or not last.opens_at <= at < last.closes_at:
             last = self._last_session = self._replay.session(at)
         return last if last is not None and last.is_open(at) else None
+
+
+def _stop_reserving_too_much(ledger: Ledger, order_id: str) -> None:
+    """Let a buy whose price ran away hold nothing back any more, so that other orders keep what is theirs."""
+    if ledger.buying_power() < 0:
+        ledger.put(replace(ledger.orders[order_id], reserve_price=None))
 
 
 def _expire(ledger: Ledger, at: datetime) -> None:

@@ -178,7 +178,6 @@ def _leg(ledger: Ledger, first: BookOrder, role: Role, order_type: OrderType) ->
 def _enter_replacement(ledger: Ledger, order: BookOrder, old: BookOrder) -> BookOrder:
     """Let the new order inherit its place in the group, and close the old one."""
     in_group = old.group_id is not None
-    keeps_day = in_group or order.time_in_force is old.time_in_force
     new = replace(
         order,
         status=OrderStatus.HELD if old.status is OrderStatus.HELD else OrderStatus.ACCEPTED,
@@ -186,7 +185,7 @@ def _enter_replacement(ledger: Ledger, order: BookOrder, old: BookOrder) -> Book
         group_id=old.group_id,
         parent_order_id=old.parent_order_id,
         time_in_force=old.time_in_force if in_group else order.time_in_force,
-        expires_at=old.expires_at if keeps_day else order.expires_at,
+        expires_at=old.expires_at if in_group else order.expires_at,
     )
     for leg in ledger.members(old):
         if leg.parent_order_id == old.broker_order_id:

@@ -94,6 +94,7 @@ INSERT INTO orders VALUES (
     updated_at = excluded.updated_at,
     active_from = excluded.active_from,
     parent_order_id = excluded.parent_order_id,
+    reserve_price = excluded.reserve_price,
     filled_quantity = excluded.filled_quantity,
     filled_value = excluded.filled_value,
     triggered = excluded.triggered,

@@ -178,6 +178,8 @@ class Secrets(_Section):
     """What only the environment or `.env` may hold."""
 
     anthropic_api_key: SecretStr | None = None
+    anthropic_base_url: SecretStr | None = None
+    """Where Claude is reached, if not at the provider's own address; may hold a gateway's password."""
     trading_database_url: SecretStr | None = None
     research_database_url: SecretStr | None = None
 

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 from shared.config import BrokerName, DatabaseSettings, Settings
 from shared.yaml_positions import KeyPath
 
-PAPER_HOSTS = frozenset({"paper-api.alpaca.markets", "localhost", "127.0.0.1", "::1"})
+LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+PAPER_HOSTS = LOOPBACK_HOSTS | {"paper-api.alpaca.markets"}
 
 
 PAPER_MODES = ("paper", "sandbox", "production")
@@ -66,6 +67,15 @@ def is_rehearsal(settings: Settings) -> bool:
 
 def _live(_settings: Settings, environ: Mapping[str, str]) -> Iterator[Finding]:
     yield from live_findings(environ)
+
+
+def _key_stays_private(_settings: Settings, environ: Mapping[str, str]) -> Iterator[Finding]:
+    """The API key travels in every request: in clear it may not leave this machine."""
+    url = environ.get("ANTHROPIC_BASE_URL", "").strip()
+    if not url or url.startswith("https://"):
+        return
+    if not (url.startswith("http://") and _host(url) in LOOPBACK_HOSTS):
+        yield Finding("ANTHROPIC_BASE_URL", "it must begin with https://, or be http on loopback")
 
 
 def _session_for_paper(settings: Settings, _environ: Mapping[str, str]) -> Iterator[Finding]:
@@ -160,6 +170,7 @@ _URLS = (("database", "trading_url_env"), ("database", "research_url_env"))
 
 _CHECKS: tuple[tuple[tuple[KeyPath, ...], Check], ...] = (
     ((), _live),
+    ((), _key_stays_private),
     ((_BROKER, ("rehearsal",)), _session_for_paper),
     ((_BROKER, _DATABASE), _embedded_is_for_paper),
     ((("limits", "currency"), ("market", "currency")), _one_currency),

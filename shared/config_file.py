@@ -207,6 +207,7 @@ def _secrets(settings: Settings, environ: Mapping[str, str]) -> Secrets:
 
     return Secrets(
         anthropic_api_key=secret("ANTHROPIC_API_KEY"),
+        anthropic_base_url=secret("ANTHROPIC_BASE_URL"),
         trading_database_url=secret(database.trading_url_env),
         research_database_url=secret(database.research_url_env),
     )

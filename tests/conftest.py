@@ -3,6 +3,7 @@
 pytest_plugins: tuple[str, ...] = (
     "tests.fixtures.databases",
     "tests.fixtures.market_data",
+    "tests.fixtures.messages_api",
     "tests.fixtures.network",
     "tests.fixtures.postgres",
     "tests.fixtures.rehearsal",

@@ -235,7 +235,7 @@ def _news(known: OrderRecord, order: Order) -> OrderState:
     leads_back = (
         known.status is OrderState.CANCEL_PENDING or reported not in TRANSITIONS[known.status]
     )
-    return known.status if leads_back or order.updated_at < last else reported
+    return known.status if leads_back else reported
 
 
 async def _update(

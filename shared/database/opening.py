@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import SecretStr
-from shared.migrate import DatabaseKind
 
 from shared import migrate
 from shared.config import Configuration
 from shared.database.connection import Connection, connect
 from shared.embedded_postgres import create_database, ensure_running
 from shared.errors import ConfigError
+from shared.migrate import DatabaseKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -125,6 +125,17 @@ def test_a_stop_sees_the_bar_in_which_its_entry_filled_and_a_target_does_not(
     assert leg(venue, rose, OrderType.LIMIT).status is OrderStatus.ACCEPTED
 
 
+def test_a_target_does_not_fill_beside_a_stop_that_is_being_carried_out(
+    venue: PaperVenue,
+) -> None:
+    entry = venue.exchange.place(bracket(100, 101))
+    venue.trade(100, 111, 94, 105, volume=300)
+    venue.trade(105, 111, 104, 105, volume=300)
+
+    assert leg(venue, entry, OrderType.LIMIT).filled_quantity == 0
+    assert fills(venue, leg(venue, entry, OrderType.STOP)) == [(30, 95), (30, 105)]
+
+
 def test_legs_always_guard_what_remains_while_one_of_them_fills_in_parts(
     venue: PaperVenue,
 ) -> None:
@@ -196,6 +207,16 @@ def test_a_day_order_ends_at_the_close_after_the_last_minute(venue: PaperVenue) 
     assert venue.exchange.account().buying_power == venue.exchange.account().cash
 
 
+def test_a_day_order_does_not_trade_on_the_next_day_however_long_nobody_asked(
+    venue: PaperVenue,
+) -> None:
+    order = venue.exchange.place(buy(10, 95))
+    venue.move_to(at(14, day=TUESDAY))
+    venue.trade(90)
+
+    assert now(venue, order).status is OrderStatus.EXPIRED
+
+
 def test_a_day_brackets_legs_end_at_the_close_and_a_gtc_ones_live_on(venue: PaperVenue) -> None:
     gtc = venue.exchange.place(bracket(50, 99, time_in_force=TimeInForce.GTC))
     day = venue.exchange.place(bracket(50, 101, time_in_force=TimeInForce.DAY))
@@ -261,19 +282,31 @@ def test_a_day_order_waits_for_a_calendar_that_knows_its_session(venue: PaperVen
     assert now(venue, order).status is OrderStatus.EXPIRED
 
 
-def test_nothing_trades_in_a_lunch_break(tmp_path: Path) -> None:
+def test_what_traded_before_the_open_is_no_volume_to_trade_against(venue: PaperVenue) -> None:
+    venue.move_to(at(13, 29, day=TUESDAY))
+    venue.trade(100)
+
+    assert venue.exchange.place(buy(10)).status is OrderStatus.ACCEPTED
+
+
+def hong_kong_venue(tmp_path: Path) -> PaperVenue:
+    """A stock in lots of a hundred, at the beginning of the lunch break."""
     replay = MemoryReplay(
         instruments={"ACME": stock(currency="HKD", lot_size=100)},
         sessions={MONDAY: hong_kong(MONDAY)},
     )
     replay.trade("ACME", at(3, 59), prices=[100], volume=10_000)
-    venue = PaperVenue(
+    return PaperVenue(
         tmp_path / "hk.sqlite3",
         replay=replay,
         clock=ManualClock(at(4)),
         currency="HKD",
         lot_size=100,
     )
+
+
+def test_nothing_trades_in_a_lunch_break(tmp_path: Path) -> None:
+    venue = hong_kong_venue(tmp_path)
     order = venue.exchange.place(buy(100))
     venue.trade(90)
     at_lunch = now(venue, order).status
@@ -282,6 +315,43 @@ def test_nothing_trades_in_a_lunch_break(tmp_path: Path) -> None:
 
     assert at_lunch is OrderStatus.ACCEPTED
     assert fills(venue, order) == [(100, Decimal(101))]
+
+
+def test_fees_are_part_of_what_a_buy_can_afford(tmp_path: Path) -> None:
+    venue = hong_kong_venue(tmp_path)
+    order = venue.exchange.place(buy(900))
+    venue.move_to(at(5))
+    venue.trade(200, volume=10_000)
+
+    assert now(venue, order).filled_quantity == 400
+    assert venue.exchange.account().cash > 0
+
+
+def test_a_market_order_that_runs_away_leaves_alone_what_other_orders_hold_back(
+    venue: PaperVenue,
+) -> None:
+    venue.move_to(at(14, 5))
+    resting = venue.exchange.place(buy(500, 80))
+    runs = venue.exchange.place(buy(500))
+    venue.trade(200, volume=100_000)
+    venue.trade(80, volume=100_000)
+
+    assert now(venue, runs).filled_quantity == 300
+    assert now(venue, resting).status is OrderStatus.FILLED
+    assert venue.exchange.account().cash == 0
+
+
+def test_a_sale_in_parts_pays_the_fees_of_one_sale_each_day(venue: PaperVenue) -> None:
+    venue.exchange.place(buy(100))
+    protective = venue.exchange.place(stop(100, 95))
+    venue.trade(90, volume=200)
+    venue.trade(90, volume=200)
+    venue.move_to(at(14, day=TUESDAY))
+    venue.trade(90)
+    paid = [fill.total_fees for fill in now(venue, protective).fills]
+
+    # 20.60 a million of 1,800, 3,600 and, the next day, 5,400; a cent of activity fee each day, and no more
+    assert paid == [Decimal("0.05"), Decimal("0.04"), Decimal("0.14")]
 
 
 def test_a_halted_symbol_takes_orders_and_fills_none_until_it_trades_again(
@@ -355,6 +425,17 @@ def test_a_replacement_that_is_refused_leaves_the_old_order_resting(venue: Paper
         venue.exchange.replace(stop(50, 101, replaces=protective.broker_order_id))
 
     assert now(venue, protective) == protective
+
+
+def test_a_waiting_leg_can_be_replaced_and_goes_on_waiting(venue: PaperVenue) -> None:
+    entry = venue.exchange.place(bracket(50, 99))
+    old = leg(venue, entry, OrderType.STOP)
+    new = venue.exchange.replace(stop(50, 97, replaces=old.broker_order_id))
+    waiting = new.status
+    venue.trade(99, 99, 98, 98)
+
+    assert waiting is OrderStatus.HELD
+    assert now(venue, new).status is OrderStatus.ACCEPTED
 
 
 def test_a_stop_can_be_raised_without_ever_being_away(venue: PaperVenue) -> None:

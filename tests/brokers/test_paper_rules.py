@@ -20,7 +20,7 @@ from shared.models import (
 )
 from tests.brokers.order_requests import bracket, buy, oco, order_request, sell, stop
 from tests.brokers.paper_venue import PaperVenue
-from tests.brokers.replay import stock
+from tests.brokers.replay import at, stock
 
 LIMIT, STOP = OrderType.LIMIT, OrderType.STOP
 
@@ -236,8 +236,12 @@ def test_a_leg_keeps_the_time_in_force_of_its_group(venue: PaperVenue) -> None:
     )
 
     new = venue.exchange.replace(sell(50, 105, replaces=target))
+    venue.move_to(at(22))
+    after_the_close = venue.exchange.order(new.broker_order_id)
 
     assert new.time_in_force is TimeInForce.GTC
+    assert after_the_close is not None
+    assert after_the_close.status is OrderStatus.ACCEPTED
 
 
 def test_an_entrys_replacement_may_repeat_its_legs_and_not_change_them(venue: PaperVenue) -> None:

@@ -4,7 +4,9 @@ import json
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 
@@ -13,9 +15,12 @@ import pytest
 from brokers.paper_exchange import PaperExchange
 from brokers.paper_store import STORE_VERSION
 from shared.clock import ManualClock
-from shared.errors import BrokerUnavailable, ConfigError
+from shared.errors import BrokerUnavailable, ConfigError, OrderOutcomeUnknown
+from shared.models import Quote
+from tests.brokers.approvals import approved
 from tests.brokers.order_requests import bracket, buy, stop
 from tests.brokers.paper_venue import START, PaperVenue, week_of_new_york
+from tests.brokers.replay import MINUTE, MemoryReplay
 
 ROOT = Path(__file__).parents[2]
 
@@ -50,6 +55,8 @@ exchange = PaperExchange(
     Path(store), Deadly(week_of_new_york()), ManualClock(START), account_id="paper-1",
     currency="USD", starting_cash=Decimal(100000), volume_share_pct=Decimal(10),
 )
+print("ready", flush=True)
+sys.stdin.readline()
 for number in range(count):
     order = exchange.place(replace(buy(1), client_order_id=f"{name}-{number}"))
     print(order.client_order_id, flush=True)
@@ -71,9 +78,22 @@ def open_exchange(store: Path, **changes: str) -> PaperExchange:
 
 def player(store: Path, name: str, count: int, die_at_quote: int = 0) -> subprocess.Popen[str]:
     arguments = [str(store), name, str(count), str(die_at_quote)]
-    return subprocess.Popen(
-        [sys.executable, "-c", _PLAYER, *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    process = subprocess.Popen(
+        [sys.executable, "-c", _PLAYER, *arguments],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def go(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None
+    process.stdin.write("go\n")
+    process.stdin.flush()
 
 
 def test_everything_is_there_after_reopening(tmp_path: Path) -> None:
@@ -169,7 +189,7 @@ def test_a_kill_in_the_middle_of_an_operation_leaves_all_or_nothing_of_it(
 ) -> None:
     store = tmp_path / "paper.sqlite3"
     process = player(store, "killed", 100, die_at_quote)
-    answered = process.communicate(timeout=60)[0].split()
+    answered = process.communicate("go\n", timeout=60)[0].split()
     with closing(open_exchange(store)) as exchange:
         orders = exchange.orders(only_open=False)
         account = exchange.account()
@@ -183,6 +203,7 @@ def test_a_kill_at_any_moment_loses_nothing_that_was_answered(tmp_path: Path) ->
     store = tmp_path / "paper.sqlite3"
     process = player(store, "killed", 10_000)
     assert process.stdout is not None
+    go(process)
     answered = [process.stdout.readline().strip() for _ in range(20)]
     process.kill()
     answered += process.communicate(timeout=60)[0].split()
@@ -198,7 +219,9 @@ def test_a_kill_at_any_moment_loses_nothing_that_was_answered(tmp_path: Path) ->
 
 def test_two_processes_on_one_store_take_turns(tmp_path: Path) -> None:
     store = tmp_path / "paper.sqlite3"
-    both = [player(store, name, 25) for name in ("one", "two")]
+    both = [player(store, name, 40) for name in ("one", "two")]
+    for process in both:
+        go(process)
     answered = {name for process in both for name in process.communicate(timeout=60)[0].split()}
     with closing(open_exchange(store)) as exchange:
         orders = exchange.orders(only_open=False)
@@ -206,9 +229,9 @@ def test_two_processes_on_one_store_take_turns(tmp_path: Path) -> None:
 
     assert [process.returncode for process in both] == [0, 0]
     assert {order.client_order_id for order in orders} == answered
-    assert len(orders) == 50
-    assert len({order.broker_order_id for order in orders}) == 50
-    assert account.cash == 100_000 - 50 * Decimal("100.01")
+    assert len(orders) == 80
+    assert len({order.broker_order_id for order in orders}) == 80
+    assert account.cash == 100_000 - 80 * Decimal("100.01")
 
 
 def test_a_store_that_is_locked_too_long_is_unavailable_and_nothing_was_done(
@@ -223,6 +246,52 @@ def test_a_store_that_is_locked_too_long_is_unavailable_and_nothing_was_done(
         other.rollback()
 
         assert exchange.orders(only_open=False) == ()
+
+
+def test_what_was_written_before_an_error_is_not_there_after_it(tmp_path: Path) -> None:
+    with closing(open_exchange(tmp_path / "paper.sqlite3")) as exchange:
+        store = exchange._store
+        with suppress(KeyError), store.transaction() as ledger:
+            ledger.move_to(START + MINUTE)
+            store.save(ledger)
+            raise KeyError
+        with store.transaction() as ledger:
+            assert ledger.money.advanced_to == START
+
+
+@dataclass
+class SpoiltReplay(MemoryReplay):
+    """Makes the commit of the operation under way fail."""
+
+    connection: sqlite3.Connection | None = None
+
+    def quote(self, symbol: str, at: datetime) -> Quote | None:
+        if self.connection is not None:
+            self.connection.execute("PRAGMA defer_foreign_keys = ON")
+            self.connection.execute(
+                "INSERT OR IGNORE INTO fills"
+                " VALUES ('x', 'no order', 'ACME', 'buy', 1, '1', '', '[]')"
+            )
+        return super().quote(symbol, at)
+
+
+async def test_a_commit_that_fails_leaves_a_write_unknown_and_a_read_unavailable(
+    tmp_path: Path,
+) -> None:
+    good = week_of_new_york()
+    replay = SpoiltReplay(instruments=good.instruments, sessions=good.sessions)
+    replay.trade("ACME", START - MINUTE, prices=[100], volume=1000)
+    venue = PaperVenue(tmp_path / "paper.sqlite3", replay=replay)
+    await venue.broker.place_order(approved(buy(1)))
+    replay.connection = venue.exchange._store._connection
+    with pytest.raises(BrokerUnavailable):
+        await venue.broker.positions()
+    with pytest.raises(OrderOutcomeUnknown):
+        await venue.broker.place_order(approved(buy(1)))
+    replay.connection = None
+
+    assert len(await venue.broker.orders(only_open=False)) == 1
+    await venue.broker.disconnect()
 
 
 def test_fees_are_kept_with_each_fill_as_text_and_not_as_floats(tmp_path: Path) -> None:

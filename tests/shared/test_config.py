@@ -276,6 +276,8 @@ def test_live_trading_is_refused_whichever_way_it_is_asked_for(
     [
         ("PAPER_TRADING", "True"),
         ("TRADING_MODE", "paper"),
+        ("TRADING_MODE", "sandbox"),
+        ("TRADING_MODE", "Production"),
         ("ALPACA_BASE_URL", "https://paper-api.alpaca.markets/v2"),
         ("ALPACA_BASE_URL", "http://127.0.0.1:8080"),
         ("TRADING_MODE", ""),
@@ -283,6 +285,27 @@ def test_live_trading_is_refused_whichever_way_it_is_asked_for(
 )
 def test_paper_trading_is_what_it_says(project: Path, variable: str, value: str) -> None:
     assert loaded(project, MINIMAL, {variable: value})
+
+
+@pytest.mark.parametrize(
+    ("url", "fine"),
+    [
+        ("https://gateway.example/v1", True),
+        ("http://127.0.0.1:8080", True),
+        ("http://localhost", True),
+        ("http://gateway.example", False),
+        ("http://127.0.0.1.example", False),
+        ("gateway.example", False),
+    ],
+)
+def test_the_key_for_claude_does_not_travel_in_clear(project: Path, url: str, fine: bool) -> None:
+    environ = {"ANTHROPIC_BASE_URL": url}
+    if fine:
+        assert loaded(project, MINIMAL, environ)
+        return
+    [found] = complaints(project, MINIMAL, environ)
+
+    assert found.startswith("ANTHROPIC_BASE_URL: it must begin with https://")
 
 
 WITH_URLS = changed(
@@ -468,6 +491,7 @@ def test_the_example_environment_can_be_copied_as_it_is(project: Path) -> None:
     assert set(read_environment(project, {})) == {
         "AGENT_ID",
         "ANTHROPIC_API_KEY",
+        "ANTHROPIC_BASE_URL",
         "TRADING_DATABASE_URL",
         "RESEARCH_DATABASE_URL",
         "PAPER_TRADING",

@@ -151,6 +151,32 @@ async def test_a_connection_that_is_cut_is_unavailability_then_and_afterwards(
 @pytest.mark.parametrize(
     "error",
     [
+        ConnectionResetError("reset"),
+        TimeoutError(),
+        asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation"),
+        asyncpg.AdminShutdownError("terminating connection"),
+        asyncpg.QueryCanceledError("canceling statement due to statement timeout"),
+        asyncpg.TooManyConnectionsError("sorry, too many clients already"),
+        asyncpg.InterfaceError("connection is closed"),
+        asyncpg.InternalClientError(
+            "cannot switch to state 11; another operation (2) is in progress"
+        ),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_whatever_says_that_the_server_is_gone_becomes_unavailability(error: Exception) -> None:
+    with (
+        pytest.raises(DatabaseUnavailable, match=r"the database went away: .") as caught,
+        translated(),
+    ):
+        raise error
+
+    assert caught.value.__cause__ is error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
         lambda: asyncpg.UniqueViolationError("twice"),
         lambda: asyncpg.InterfaceError("the server expects 2 arguments, 1 was passed"),
         lambda: ValueError("ours"),

@@ -177,6 +177,25 @@ async def test_moving_an_order_that_does_not_exist_is_an_error(
         await move_order(trading_connection, order_id=99, to=OrderState.UNKNOWN, at=AT)
 
 
+async def test_of_two_ends_told_at_once_the_first_one_stays(trading_database_url: str) -> None:
+    connections = await asyncio.gather(*(open_connection(trading_database_url) for _ in range(3)))
+    ends = (OrderState.CANCELED, OrderState.REJECTED, OrderState.EXPIRED)
+    for number in range(10):
+        intent = await intended(connections[0], entry(client_order_id=f"c{number}"))
+        outcomes = await asyncio.gather(
+            *(
+                move_order(connection, order_id=intent.order_id, to=end, at=at(1))
+                for connection, end in zip(connections, ends, strict=True)
+            ),
+            return_exceptions=True,
+        )
+
+        assert sum(isinstance(outcome, OrderRecord) for outcome in outcomes) == 1
+        assert sum(isinstance(outcome, InvalidTransition) for outcome in outcomes) == 2
+    for connection in connections:
+        await connection.close()
+
+
 async def test_nothing_has_no_client_order_id(trading_connection: Connection) -> None:
     await intended(trading_connection)
 
@@ -268,6 +287,28 @@ async def test_two_processes_that_report_the_same_fill_book_it_once(
 
     assert sorted(len(fills) for fills in news) == [0, 0, 0, 1]
     assert [position.quantity for position in positions] == [100]
+
+
+async def test_orders_of_one_symbol_that_fill_at_once_make_one_position(
+    trading_database_url: str,
+) -> None:
+    connections = await asyncio.gather(*(open_connection(trading_database_url) for _ in range(4)))
+    reports: list[Order] = []
+    for number in range(4):
+        await intended(connections[0], entry(client_order_id=f"c{number}"))
+        order = reported(client_order_id=f"c{number}", broker_order_id=f"b{number}")
+        reports.append(filled(order, fill_of(order, 100, "10", fill_id=f"f{number}")))
+    await asyncio.gather(
+        *(
+            record(connection, report)
+            for connection, report in zip(connections, reports, strict=True)
+        )
+    )
+    positions = await open_positions(connections[0], AGENT)
+    for connection in connections:
+        await connection.close()
+
+    assert [position.quantity for position in positions] == [400]
 
 
 async def test_fees_are_kept_one_by_one(trading_connection: Connection) -> None:

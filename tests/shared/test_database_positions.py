@@ -184,10 +184,37 @@ async def test_an_unexplained_sale_does_not_eat_into_a_later_position(
 ) -> None:
     await trade(trading_connection, 1, Side.SELL, 40, "11")
     await trade(trading_connection, 2, Side.BUY, 100, "10")
+    await trade(trading_connection, 3, Side.BUY, 100, "10")
     (position,) = await open_positions(trading_connection, AGENT)
 
-    assert position.quantity == 100
+    assert position.quantity == 200
     assert await unexplained_fills(trading_connection, AGENT) == ("f-rehearsal-1",)
+
+
+async def test_one_report_can_end_a_position_and_begin_the_next(
+    trading_connection: Connection,
+) -> None:
+    await trade(trading_connection, 2, Side.SELL, 60, "11")
+    await intended(trading_connection)
+    order = reported()
+    first = fill_of(order, 60, "10", fill_id="f1", when=at(1))
+    second = fill_of(order, 40, "10", fill_id="f2", when=at(3))
+    report = filled(order, first, second)
+    await record_broker_order(
+        trading_connection, agent_id=AGENT, order=report, at=at(4), source="test"
+    )
+    ended, begun = await positions_of_session(trading_connection, AGENT, at(0))
+    booked = await trading_connection.fetch(
+        "SELECT fill_id, position_id, booked_sequence FROM fills ORDER BY filled_at"
+    )
+
+    assert (ended.status, ended.realized_pnl) == ("closed", Decimal(60))
+    assert (begun.status, begun.quantity) == ("open", 40)
+    assert [tuple(row) for row in booked] == [
+        ("f1", ended.position_id, 1),
+        ("f-rehearsal-2", ended.position_id, 2),
+        ("f2", begun.position_id, 1),
+    ]
 
 
 @settings(

@@ -106,6 +106,15 @@ def test_a_price_that_does_not_divide_leaves_no_remainder_at_the_end() -> None:
     assert closed.realized_pnl == Decimal("-0.02")
 
 
+def test_an_unusually_fine_price_leaves_no_remainder_either() -> None:
+    price = "10.1234567890123"
+    closed = fold([fill(Side.BUY, 3, price), fill(Side.SELL, 3, "11", n=1)])
+
+    assert closed is not None
+    assert closed.realized_pnl == 33 - 3 * Decimal(price)
+    assert closed.remaining_cost == 0
+
+
 def test_fees_count_when_they_are_paid() -> None:
     opened = fold([fill(Side.BUY, 100, "10", fee="3")])
 
