@@ -16,7 +16,7 @@ run: $(VENV)/.ready ## Play a trading day; DATA=file.csv.gz plays recorded bars,
 	@$(BIN)/python -m rehearsal.day $(if $(DATA),--data "$(DATA)") $(if $(SESSION),--session "$(SESSION)") $(if $(BRAIN),--brain "$(BRAIN)")
 
 test: check ## Check and run all tests
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadscope
 
 check: $(VENV)/.ready-dev ## Format, lint, types
 	$(BIN)/ruff format --check .

@@ -23,10 +23,10 @@ from shared.clock import Clock
 from shared.config import Configuration, Settings
 from shared.conversation import LoopEnd
 from shared.cycle_journal import CycleJournal
+from shared.cycle_record import CycleRecord
 from shared.database import accounts, claude_calls, cycles, orders, positions, records
 from shared.database.connection import Connection
-from shared.database.cycles import CycleStatus
-from shared.errors import CatalystError, ConfigError
+from shared.errors import CatalystError, ConfigError, DatabaseUnavailable
 from shared.identity import cycle_id
 from shared.models import Mode, SessionHours, Snapshot
 from shared.outcome import Outcome, Status
@@ -37,13 +37,6 @@ from shared.version import code_version
 from tool_executor import ToolExecutor, Workplace, compact
 
 logger = log.get(__name__)
-
-_CYCLE_STATUS = {
-    Status.DONE: CycleStatus.DONE,
-    Status.NOTHING_TO_DO: CycleStatus.NOTHING_TO_DO,
-    Status.FAILED: CycleStatus.FAILED,
-    Status.USAGE: CycleStatus.FAILED,
-}
 
 _FAILED_ENDS = {
     LoopEnd.MODEL_UNAVAILABLE,
@@ -78,7 +71,17 @@ async def name_cycle(trading: Connection, agent_id: str, mode: Mode, stage: Stag
 
     The caller holds the agent's lock; rows that a dead run left open are closed here.
     """
-    await cycles.mark_abandoned_cycles(trading, agent_id, stage.clock.now())
+    for abandoned in await cycles.mark_abandoned_cycles(trading, agent_id, stage.clock.now()):
+        await records.queue_alert(
+            trading,
+            agent_id=agent_id,
+            cycle_id=abandoned,
+            severity="warning",
+            subject=f"cycle {abandoned} died",
+            body="Its process ended without a word; what it had under way is looked up now.",
+            dedupe_key=f"died-{abandoned}",
+            at=stage.clock.now(),
+        )
     at, attempt = stage.clock.now(), 1
     while await cycles.cycle_exists(trading, cycle_id(agent_id, mode, at, attempt=attempt)):
         attempt += 1
@@ -103,60 +106,101 @@ class Cycle:
             budget_date=parts.stage.session.session_date,
             budget_usd=self._settings.claude.daily_budget_usd,
         )
+        self._record: CycleRecord = CycleRecord(
+            trading=parts.trading,
+            research=parts.research,
+            clock=self._clock,
+            agent_id=self._agent_id,
+            cycle_id=parts.cycle_id,
+            session_date=parts.stage.session.session_date,
+        )
         self._executor: ToolExecutor | None = None
-        self._awake: bool = False
         self._closing: Snapshot | None = None
+        self._result: LoopResult | None = None
         self._start_equity: Decimal | None = None
 
     async def run(self) -> Outcome:
-        """Play the mode and record how it ended, also when it dies; errors of ours become outcomes."""
-        await cycles.start_cycle(self._parts.trading, self._start())
-        logger.info("cycle_started", at=self._clock.now(), brain=self._parts.brain)
+        """Play the mode and record how it ended, however it ends; every end becomes an outcome."""
+        await self._record.start(self._start())
         started = monotonic()
-        outcome = self._outcome(Status.FAILED, "the run was ended from outside")
         try:
             async with self._stack:
-                await self._wake_up()
+                await self._record.wake_up(self._parts.mode, self._settings.claude.daily_budget_usd)
                 outcome = await self._play()
-        except (ConfigError, CatalystError) as error:
+        except asyncio.CancelledError:
+            outcome = self._outcome(Status.INTERRUPTED, "the run was ended from outside")
+        except CatalystError as error:
             logger.exception("cycle_failed")
             status = Status.USAGE if isinstance(error, ConfigError) else Status.FAILED
             outcome = self._outcome(status, str(error))
         except Exception as error:
-            outcome = self._outcome(Status.FAILED, f"{type(error).__name__}: {error}")
-            raise
-        finally:
-            await self._finish(outcome, monotonic() - started)
-        problem = self._parts.log_problem()
-        return outcome if problem is None else replace(outcome, notes=(problem,))
+            logger.exception("cycle_failed")
+            what = f"a defect in Catalyst: {type(error).__name__}: {error}"
+            outcome = self._outcome(Status.FAILED, what)
+        return await self._recorded(outcome, monotonic() - started)
 
-    async def _wake_up(self) -> None:
-        await consciousness.wake_up(
-            self._parts.research,
-            self._agent_id,
-            self._parts.mode,
-            self._settings.claude.daily_budget_usd,
-            self._clock.now(),
-        )
-        self._awake = True
+    async def _recorded(self, outcome: Outcome, seconds: float) -> Outcome:
+        """Write the cycle's last row; when that fails too, the outcome says both."""
+        problem = self._parts.log_problem()
+        notes = () if problem is None else (problem,)
+        try:
+            await self._record.finish(outcome, seconds=seconds, log_problem=problem)
+        except CatalystError as error:
+            logger.exception("cycle_end_not_recorded")
+            why = f"{outcome.reason}; and its end could not be recorded: {error}"
+            return replace(outcome, status=Status.FAILED, reason=why, notes=notes)
+        return replace(outcome, notes=notes)
 
     async def _play(self) -> Outcome:
-        mode = self._parts.mode
         idle = await self._nothing_to_do()
         if idle is not None:
             return self._outcome(Status.NOTHING_TO_DO, idle)
         executor = await self._open()
         await executor.orders.synchronise()
-        if mode in {Mode.TRADE, Mode.CLOSE}:
-            await self._tidy(executor)
-        idle = await self._nothing_to_ask(executor)
-        if idle is not None:
-            status = Status.DONE if executor.orders.fills else Status.NOTHING_TO_DO
-            return await self._closed(executor, status, idle)
-        result = await self._ask(executor)
-        await executor.orders.synchronise()
-        status, reason = _verdict(result, executor.decisions)
-        return await self._closed(executor, status, reason, result)
+        if self._parts.mode is not Mode.SCAN:
+            await executor.orders.tidy(why="not filled by the next cycle")
+        status, reason = await self._decided(executor)
+        if self._parts.mode is not Mode.SCAN:
+            await executor.orders.synchronise()
+            await executor.orders.tidy(why="filled in part", only_partly_filled=True)
+        self._closing = await executor.look()
+        return self._outcome(status, reason)
+
+    async def _decided(self, executor: ToolExecutor) -> tuple[Status, str]:
+        """Let Claude decide where there is something to ask; close mode sells by rule in any case."""
+        mode = self._parts.mode
+        if mode is Mode.CLOSE and not await executor.positions_of_ours():
+            return self._idle(executor, "nothing is held, so nothing has to be closed")
+        why_not = await self._nothing_to_ask(executor)
+        if mode is not Mode.CLOSE:
+            return self._idle(executor, why_not) if why_not else await self._ask(executor)
+        try:
+            status, reason = (Status.DONE, why_not) if why_not else await self._ask(executor)
+        except DatabaseUnavailable:
+            raise
+        except CatalystError as error:
+            logger.exception("claude_not_asked")
+            status, reason = Status.DONE, f"Claude could not be asked: {error}"
+        return await self._sold_by_rule(executor, status, reason)
+
+    async def _sold_by_rule(
+        self, executor: ToolExecutor, status: Status, reason: str
+    ) -> tuple[Status, str]:
+        """Sell what is still held; only that decides whether a close went well."""
+        sold, left = await executor.sell_what_is_held(why="still held in the close run")
+        said = f"{reason}; sold by rule: {', '.join(sold)}" if sold else reason
+        if left:
+            await executor.orders.alert(
+                "positions are still held after the close run",
+                f"No sale is under way for {', '.join(left)}: {said}",
+                key=f"held-after-close-{self._parts.stage.session.session_date}",
+            )
+            return Status.FAILED, f"still held after the close run: {', '.join(left)}; {said}"
+        return (Status.DONE if status is Status.FAILED else status), said
+
+    def _idle(self, executor: ToolExecutor, reason: str) -> tuple[Status, str]:
+        """A run that found nothing to ask may still have done something."""
+        return (Status.DONE if executor.orders.has_acted else Status.NOTHING_TO_DO), reason
 
     async def _nothing_to_do(self) -> str | None:
         """Say why there is nothing to do, from the clock and the database alone; None if there is."""
@@ -173,12 +217,10 @@ class Cycle:
         return None
 
     async def _nothing_to_ask(self, executor: ToolExecutor) -> str | None:
-        """Say why Claude need not be asked, or None."""
+        """Say why Claude need not, or cannot, be asked; None if there is something to ask."""
         parts = self._parts
         if parts.mode is Mode.HEARTBEAT and not await self._messages():
             return f"no messages; {executor.orders.fills} new fills recorded"
-        if parts.mode is Mode.CLOSE and not (await executor.look()).positions:
-            return "nothing is held, so nothing has to be closed"
         left = await claude_calls.budget_left(
             parts.trading,
             agent_id=self._agent_id,
@@ -223,7 +265,6 @@ class Cycle:
                 feed=feed,
                 connection=parts.trading,
                 session=parts.stage.session,
-                halts=await accounts.active_halts(parts.trading, self._agent_id, now),
                 context=DeskContext(
                     agent_id=self._agent_id,
                     cycle_id=parts.cycle_id,
@@ -236,27 +277,20 @@ class Cycle:
         )
         return self._executor
 
-    async def _tidy(self, executor: ToolExecutor) -> None:
-        """Cancel entries that an earlier cycle left unfilled, and protect what they filled."""
-        snapshot = await executor.look()
-        if await executor.orders.cancel_entries(snapshot, why="not filled by the next cycle"):
-            await executor.orders.synchronise()
-            snapshot = await executor.look()
-        await executor.orders.protect(snapshot)
-
-    async def _ask(self, executor: ToolExecutor) -> LoopResult:
-        """Let Claude decide, with the tools of this mode."""
+    async def _ask(self, executor: ToolExecutor) -> tuple[Status, str]:
+        """Let Claude decide, with the tools of this mode; return what the talk came to."""
         parts = self._parts
+        messages = await self._messages() if parts.mode is Mode.HEARTBEAT else ()
         prompts = Prompts(self._settings)
         system = prompts.system()
-        first = prompts.first_message(parts.mode, await self._told(executor))
+        first = prompts.first_message(parts.mode, await self._told(executor, messages))
         await cycles.record_prompt_hash(
             parts.trading, cycle_id=parts.cycle_id, prompt_hash=prompt_hash(system, first)
         )
         model = parts.open_model()
         self._stack.push_async_callback(model.aclose)
         started = monotonic()
-        return await run_loop(
+        self._result = await run_loop(
             model=model,
             system=system,
             tools=tools.definitions(parts.mode),
@@ -269,8 +303,17 @@ class Cycle:
             elapsed_seconds=lambda: monotonic() - started,
             sleep=asyncio.sleep,
         )
+        status, reason = _verdict(self._result, executor.decisions)
+        if messages and status is Status.DONE:
+            read = [message.id for message in messages]
+            await consciousness.mark_read(parts.research, self._agent_id, read, self._clock.now())
+        if status is Status.NOTHING_TO_DO and executor.orders.has_acted:
+            status = Status.DONE
+        return status, reason
 
-    async def _told(self, executor: ToolExecutor) -> dict[str, object]:
+    async def _told(
+        self, executor: ToolExecutor, messages: Sequence[consciousness.Message]
+    ) -> dict[str, object]:
         """Gather what the first message says."""
         stage, now = self._parts.stage, self._clock.now()
         local = now.astimezone(stage.calendar.timezone)
@@ -281,7 +324,7 @@ class Cycle:
             "market_state": _market_state(stage.session, now, stage.calendar.timezone),
             "data_label": stage.recording.description.label,
             "portfolio": compact(await executor.portfolio()),
-            "messages": await self._messages() if self._parts.mode is Mode.HEARTBEAT else (),
+            "messages": messages,
         }
 
     async def _anything_open(self) -> bool:
@@ -297,14 +340,7 @@ class Cycle:
             self._parts.research, self._agent_id, self._clock.now()
         )
 
-    async def _closed(
-        self, executor: ToolExecutor, status: Status, reason: str, result: LoopResult | None = None
-    ) -> Outcome:
-        """Take the last picture of the account and sum the run up."""
-        self._closing = await executor.look()
-        return self._outcome(status, reason, result)
-
-    def _outcome(self, status: Status, reason: str, result: LoopResult | None = None) -> Outcome:
+    def _outcome(self, status: Status, reason: str) -> Outcome:
         executor, closing, usage = self._executor, self._closing, self._journal.usage
         pnl = None
         if closing is not None and self._start_equity is not None:
@@ -317,13 +353,15 @@ class Cycle:
             cycle_id=self._parts.cycle_id,
             at=self._clock.now(),
             decisions=tuple(executor.decisions) if executor else (),
-            tools_called=result.tools_called if result else (),
+            tools_called=tuple(executor.tools_called) if executor else (),
             orders=executor.orders.orders_placed if executor else 0,
             fills=executor.orders.fills if executor else 0,
             refusals=tuple(executor.orders.refusal_codes) if executor else (),
+            alerts=tuple(executor.orders.alerts) if executor else (),
             positions=None if closing is None else len(closing.positions),
             equity=None if closing is None else closing.account.equity,
             session_pnl=pnl,
+            iterations=self._result.iterations if self._result else 0,
             input_tokens=usage.input,
             output_tokens=usage.output,
             cache_read_tokens=usage.cache_read,
@@ -348,62 +386,6 @@ class Cycle:
             code_version=code_version(PROJECT),
             pid=os.getpid(),
         )
-
-    async def _alert_of_log(self) -> None:
-        """A log that cannot be written is no reason to stop, but a person should know."""
-        problem = self._parts.log_problem()
-        if problem is not None:
-            await records.queue_alert(
-                self._parts.trading,
-                agent_id=self._agent_id,
-                cycle_id=self._parts.cycle_id,
-                severity="warning",
-                subject="the log cannot be written",
-                body=problem,
-                dedupe_key="log-not-written",
-                at=self._clock.now(),
-            )
-
-    async def _finish(self, outcome: Outcome, duration_seconds: float) -> None:
-        logger.info(
-            "cycle_ended", status=outcome.status, reason=outcome.reason, cost_usd=outcome.cost_usd
-        )
-        await self._alert_of_log()
-        await cycles.finish_cycle(
-            self._parts.trading,
-            cycles.CycleEnd(
-                cycle_id=self._parts.cycle_id,
-                ended_at=self._clock.now(),
-                status=_CYCLE_STATUS[outcome.status],
-                reason=outcome.reason,
-                summary="; ".join(outcome.decisions) or None,
-                equity=outcome.equity,
-                session_pnl=outcome.session_pnl,
-                iterations=0,
-                tools_called=outcome.tools_called,
-                orders_placed=outcome.orders,
-                refusals=len(outcome.refusals),
-                cost_usd=outcome.cost_usd,
-                input_tokens=outcome.input_tokens,
-                output_tokens=outcome.output_tokens,
-                cache_read_tokens=outcome.cache_read_tokens,
-                cache_write_tokens=outcome.cache_write_tokens,
-                duration_seconds=duration_seconds,
-            ),
-        )
-        if self._awake:
-            await self._fall_asleep(outcome)
-
-    async def _fall_asleep(self, outcome: Outcome) -> None:
-        research, now = self._parts.research, self._clock.now()
-        if outcome.cost_usd:
-            day = self._parts.stage.session.session_date
-            await consciousness.record_api_spend(
-                research, self._agent_id, outcome.cost_usd, day, now
-            )
-        if outcome.status in {Status.FAILED, Status.USAGE}:
-            await consciousness.record_error(research, self._agent_id, outcome.reason, now)
-        await consciousness.sleep(research, self._agent_id, outcome.reason, now)
 
 
 def _verdict(result: LoopResult, decisions: Sequence[str]) -> tuple[Status, str]:

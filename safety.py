@@ -21,6 +21,7 @@ from shared.models import (
     OrderClass,
     OrderPurpose,
     OrderRequest,
+    OrderStatus,
     OrderType,
     Quote,
     Reason,
@@ -94,6 +95,10 @@ class Code(StrEnum):
     TARGET_MISSING = "TARGET_MISSING", "an entry has no target"
     TARGET_WRONG_SIDE = "TARGET_WRONG_SIDE", "the target is not above the entry"
     REWARD_TO_RISK = "REWARD_TO_RISK", "the target is too near for the distance to the stop"
+    OPPOSITE_ORDER = (
+        "OPPOSITE_ORDER",
+        "a sale of the symbol rests, so a purchase would be a wash trade",
+    )
     POSITION_VALUE = "POSITION_VALUE", "the position would be too large, pending buys included"
     POSITION_COUNT = "POSITION_COUNT", "too many positions would be open or on order"
     CASH = "CASH", "cash after pending buys, or buying power, does not suffice"
@@ -451,6 +456,22 @@ def _reward_is_worth_the_risk(case: Case) -> Iterator[Reason]:
         )
 
 
+def _no_sale_rests(case: Case) -> Iterator[Reason]:
+    """A broker takes a purchase against one's own resting sale for a wash trade."""
+    for order in case.snapshot.open_orders:
+        if (
+            order.symbol == case.request.symbol
+            and order.side is Side.SELL
+            and order.status.is_open
+            and order.status is not OrderStatus.HELD
+        ):
+            yield _reason(
+                Code.OPPOSITE_ORDER,
+                f"a sale of {order.remaining_quantity} {order.symbol} rests already",
+            )
+            return
+
+
 def _position_value_is_within(case: Case) -> Iterator[Reason]:
     price = case.price
     if price is None:
@@ -533,6 +554,12 @@ def _replaces_an_open_sale(case: Case) -> Iterator[Reason]:
         )
 
 
+def _sale_is_in_session(case: Case) -> Iterator[Reason]:
+    """A stop may be laid down at any hour; to sell, the exchange has to be open."""
+    if case.request.purpose is not OrderPurpose.STOP_LOSS:
+        yield from _session_is_open(case)
+
+
 def _exit_is_positive(case: Case) -> Iterator[Reason]:
     if case.request.quantity <= 0:
         yield _reason(Code.QUANTITY, f"the quantity must be above 0, was {case.request.quantity}")
@@ -554,6 +581,7 @@ ENTRY_RULES: tuple[Rule, ...] = (
     _stop_is_below,
     _target_is_above,
     _reward_is_worth_the_risk,
+    _no_sale_rests,
     _position_value_is_within,
     _position_count_is_within,
     _cash_suffices,
@@ -562,7 +590,7 @@ ENTRY_RULES: tuple[Rule, ...] = (
 
 EXIT_RULES: tuple[Rule, ...] = (
     _side_fits_purpose,
-    _session_is_open,
+    _sale_is_in_session,
     _exit_is_positive,
     _prices_are_on_tick,
     _never_more_than_held,

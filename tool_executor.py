@@ -4,7 +4,7 @@ Decides nothing: orders go to the desk, which asks safety. Nothing Claude sends 
 """
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -20,15 +20,16 @@ from brokers.desk import (
     Placed,
     Refused,
     Submission,
-    entry_request,
 )
+from brokers.drafts import active_stops, entry_request
 from market.base import Feed
 from market.scanner import ScanOutcome, scan
 from shared import log
 from shared.agent_loop import ToolCall, ToolOutcome
 from shared.clock import Clock
 from shared.config import Settings
-from shared.database import orders, records
+from shared.database import accounts, orders, records
+from shared.database import positions as ledger
 from shared.database.connection import Connection
 from shared.database.records import ScanRow
 from shared.errors import CatalystError, DatabaseUnavailable, ToolError
@@ -36,15 +37,19 @@ from shared.models import (
     Instrument,
     Mode,
     Order,
-    OrderType,
+    OrderPurpose,
     Position,
     Quote,
     SessionHours,
     Side,
     Snapshot,
 )
+from shared.order_life import OrderState
 
 logger = log.get(__name__)
+
+_FAILURES = frozenset({"refused", "error"})
+"""Keys that only the answer to a call that did not do what was asked has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +63,6 @@ class Workplace:
     feed: Feed
     connection: Connection
     session: SessionHours | None
-    halts: tuple[str, ...]
     context: DeskContext
     session_start_equity: Decimal
 
@@ -69,7 +73,7 @@ class ToolExecutor:
     def __init__(self, desk: Workplace) -> None:
         """Open the order desk over the cycle's parts."""
         self._desk: Workplace = desk
-        self._sequence: int = 0
+        self.tools_called: list[str] = []
         self.decisions: list[str] = []
         self.orders: OrderDesk = OrderDesk(
             broker=desk.broker,
@@ -100,17 +104,65 @@ class ToolExecutor:
             unresolved=tuple(order.client_order_id or "?" for order in unresolved),
             quotes=await desk.feed.quotes(wanted),
             instruments=await self._instruments(wanted),
-            halts=desk.halts,
+            halts=await self._halts(positions),
         )
+
+    async def positions_of_ours(self) -> tuple[str, ...]:
+        """Symbols in which our own fills left us something, whatever the broker shows at the moment."""
+        held = await ledger.open_positions(self._desk.connection, self._desk.context.agent_id)
+        return tuple(record.symbol for record in held)
+
+    async def sell_what_is_held(self, *, why: str) -> tuple[list[str], list[str]]:
+        """Sell every position of ours that no sale is under way for: (sold, still without a sale)."""
+        if self._desk.context.dry_run:
+            return [], []
+        sold = [symbol for symbol in await self._unsold() if await self._sell(symbol, why)]
+        await self.orders.synchronise()
+        return sold, await self._unsold()
+
+    async def _sell(self, symbol: str, why: str) -> bool:
+        try:
+            submissions = await self.orders.exit(symbol, why=why)
+        except DatabaseUnavailable:
+            raise
+        except CatalystError as error:
+            logger.warning("not_sold", symbol=symbol, why=str(error))
+            return False
+        return all(isinstance(one, Placed) and one.problem is None for one in submissions)
+
+    async def _unsold(self) -> list[str]:
+        """Positions of ours for which no exit works at the broker."""
+        resting = await orders.open_orders(self._desk.connection, self._desk.context.agent_id)
+        leaving = {o.symbol for o in resting if o.order_purpose is OrderPurpose.EXIT}
+        return [symbol for symbol in await self.positions_of_ours() if symbol not in leaving]
+
+    async def _halts(self, positions: Sequence[Position]) -> tuple[str, ...]:
+        """Reasons not to add risk: what persons said, and holdings that the broker does not show.
+
+        A read that comes back empty is not believed to mean flat.
+        """
+        desk = self._desk
+        halts = await accounts.active_halts(
+            desk.connection, desk.context.agent_id, desk.clock.now()
+        )
+        shown = {held.symbol: held.quantity for held in positions}
+        missing = [
+            f"the broker shows {shown.get(record.symbol, 0)} shares of {record.symbol},"
+            f" by our fills there are {record.quantity}"
+            for record in await ledger.open_positions(desk.connection, desk.context.agent_id)
+            if shown.get(record.symbol, Decimal(0)) < record.quantity
+        ]
+        return (*halts, *missing)
 
     async def carry_out(self, call: ToolCall) -> ToolOutcome:
         """Do what Claude asked, or say readably why not; only the loss of the database ends the cycle."""
-        self._sequence += 1
+        self.tools_called.append(call.name)
         started_at, started = self._desk.clock.now(), monotonic()
         try:
             request = tools.parse(call.name, call.arguments, self._desk.mode)
             answer = await self._answer(request)
-            outcome = ToolOutcome(content=compact(answer), is_error="refused" in answer)
+            failed = not _FAILURES.isdisjoint(answer)
+            outcome = ToolOutcome(content=compact(answer), is_error=failed)
         except DatabaseUnavailable:
             raise
         except CatalystError as error:
@@ -121,7 +173,7 @@ class ToolExecutor:
         await records.record_tool_call(
             self._desk.connection,
             cycle_id=self._desk.context.cycle_id,
-            sequence=self._sequence,
+            sequence=len(self.tools_called),
             tool_use_id=call.tool_use_id,
             name=call.name,
             arguments=call.arguments,
@@ -163,6 +215,7 @@ class ToolExecutor:
         await self._record_scan(outcome)
         return {
             "as_of": _time(now),
+            "currency": desk.settings.market.currency,
             "data": desk.feed.description.label,
             "candidates": [
                 {
@@ -208,7 +261,12 @@ class ToolExecutor:
         quotes = await self._desk.feed.quotes((symbol,))
         quote = quotes.get(symbol)
         if quote is None:
-            return {"symbol": symbol, "quote": None, "why": "no quote is known for this symbol"}
+            return {
+                "as_of": _time(self._desk.clock.now()),
+                "symbol": symbol,
+                "quote": None,
+                "why": "no quote is known for this symbol",
+            }
         instrument = await self._desk.broker.instrument(symbol)
         return {
             **_quote_answer(quote, self._desk.clock.now(), self._desk.settings.market.currency),
@@ -234,7 +292,8 @@ class ToolExecutor:
 
     async def _trade(self, request: tools.ExecuteTrade) -> Mapping[str, object]:
         if request.side is tools.TradeSide.SELL:
-            submission = await self.orders.exit(
+            _require_no_prices(request)
+            submissions = await self.orders.exit(
                 request.symbol, quantity=request.quantity, why=request.reason
             )
         else:
@@ -245,8 +304,12 @@ class ToolExecutor:
                 stop_loss=request.stop_loss,
                 take_profit=request.take_profit,
             )
-            submission = await self.orders.enter(draft, why=request.reason)
-        return _submission_answer(submission)
+            submissions = (await self.orders.enter(draft, why=request.reason),)
+        return {
+            "as_of": _time(self._desk.clock.now()),
+            "currency": self._desk.context.currency,
+            **_trade_answer(submissions),
+        }
 
     async def _decide(self, request: tools.LogDecision) -> Mapping[str, object]:
         desk = self._desk
@@ -262,7 +325,7 @@ class ToolExecutor:
             at=desk.clock.now(),
         )
         self.decisions.append(f"{request.decision}: {request.reasoning}")
-        return {"recorded": decision_id}
+        return {"as_of": _time(desk.clock.now()), "recorded": decision_id}
 
     async def _instruments(self, symbols: Collection[str]) -> Mapping[str, Instrument]:
         found = [await self._desk.broker.instrument(symbol) for symbol in sorted(symbols)]
@@ -276,6 +339,27 @@ def _limit_price(request: tools.ExecuteTrade) -> Decimal | None:
         msg = f"a limit order needs limit_price and a market order has none, was {request.limit_price}"
         raise ToolError(msg)
     return request.limit_price
+
+
+def _require_no_prices(request: tools.ExecuteTrade) -> None:
+    """Refuse prices that an exit would silently ignore."""
+    prices = (request.limit_price, request.stop_loss, request.take_profit)
+    if request.order_type is not tools.TradeType.MARKET or any(p is not None for p in prices):
+        given = ", ".join(str(price) for price in prices if price is not None) or "none"
+        msg = (
+            "a position is sold at the market: ask with order_type market and without limit_price,"
+            f" stop_loss and take_profit, was {request.order_type} with prices {given}"
+        )
+        raise ToolError(msg)
+
+
+def _trade_answer(submissions: Sequence[Submission]) -> Mapping[str, object]:
+    """Tell what became of a trade; an exit through several orders lists them."""
+    answers = [_submission_answer(submission) for submission in submissions]
+    if len(answers) == 1:
+        return answers[0]
+    failures = {key: answer[key] for answer in answers for key in _FAILURES if key in answer}
+    return {"orders": answers, **failures}
 
 
 def _submission_answer(submission: Submission) -> Mapping[str, object]:
@@ -293,6 +377,7 @@ def _submission_answer(submission: Submission) -> Mapping[str, object]:
         case Placed():
             record = submission.record
             return {
+                **_trouble(submission),
                 "status": record.status,
                 "duplicate_of_earlier_call": submission.duplicate,
                 "client_order_id": record.client_order_id,
@@ -304,10 +389,22 @@ def _submission_answer(submission: Submission) -> Mapping[str, object]:
                 "limit_price": record.limit_price,
                 "stop_loss": record.stop_loss,
                 "take_profit": record.take_profit,
-                "broker_says": record.reject_reason,
             }
         case _:
             assert_never(submission)
+
+
+def _trouble(submission: Placed) -> Mapping[str, object]:
+    """Say in a sentence that the broker does not have the order, or may not have it."""
+    record = submission.record
+    why = submission.problem or record.reject_reason or "see the answer to the first call"
+    if record.status.is_unresolved:
+        return {
+            "error": f"the broker may or may not have this order, and it is not sent again: {why}"
+        }
+    if record.status in {OrderState.REJECTED, OrderState.NOT_PLACED}:
+        return {"error": f"the broker does not have this order: {why}"}
+    return {}
 
 
 def _quote_answer(quote: Quote, now: datetime, currency: str) -> Mapping[str, object]:
@@ -328,11 +425,8 @@ def _quote_answer(quote: Quote, now: datetime, currency: str) -> Mapping[str, ob
 
 
 def _position_answer(held: Position, snapshot: Snapshot) -> Mapping[str, object]:
-    stops = [
-        order.stop_price
-        for order in snapshot.open_orders
-        if order.symbol == held.symbol and order.order_type is OrderType.STOP
-    ]
+    stops = active_stops(held.symbol, snapshot)
+    protected = sum(stop.remaining_quantity for stop in stops)
     gain = None if held.market_price is None else held.market_price - held.average_price
     return {
         "symbol": held.symbol,
@@ -340,9 +434,14 @@ def _position_answer(held: Position, snapshot: Snapshot) -> Mapping[str, object]
         "average_price": held.average_price,
         "market_price": held.market_price,
         "unrealized_pnl": None if gain is None else gain * held.quantity,
-        "unrealized_pct": None if gain is None else _rounded(gain / held.average_price * 100),
-        "stops": stops,
+        "unrealized_pct": _percent(gain, held.average_price),
+        "stops": [stop.stop_price for stop in stops],
+        "shares_without_stop": max(Decimal(0), held.quantity - protected),
     }
+
+
+def _percent(part: Decimal | None, of: Decimal) -> Decimal | None:
+    return None if part is None or of <= 0 else _rounded(part / of * 100)
 
 
 def _order_answer(order: Order) -> Mapping[str, object]:

@@ -86,7 +86,8 @@ def _guarded(arguments: Arguments, environ: Mapping[str, str]) -> Outcome:
         logger.exception("run_failed")
         return Outcome.of(agent, arguments.mode, Status.FAILED, str(error))
     except (KeyboardInterrupt, asyncio.CancelledError):
-        return Outcome.of(agent, arguments.mode, Status.FAILED, "the run was ended from outside")
+        what = "the run was ended from outside"
+        return Outcome.of(agent, arguments.mode, Status.INTERRUPTED, what)
     except Exception as error:
         logger.exception("run_failed")
         what = f"a defect in Catalyst: {type(error).__name__}: {error}"
@@ -125,7 +126,12 @@ async def _run(
     brain = arguments.brain or default_brain(settings)
     calendar_table = calendar.load(settings.market.exchange)
     stage = set_stage(
-        settings, home / "rehearsal", calendar_table, arguments.mode, force=arguments.force
+        settings,
+        home / "rehearsal",
+        calendar_table,
+        arguments.mode,
+        force=arguments.force,
+        dry_run=arguments.dry_run,
     )
     if isinstance(stage, NotDue):
         return Outcome.of(settings.agent.id, arguments.mode, Status.NOTHING_TO_DO, stage.why)

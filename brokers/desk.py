@@ -3,13 +3,21 @@
 Knows nothing of Claude or of where quotes come from; it is given a way to look at the world.
 """
 
+import itertools
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal
+from typing import assert_never
 from uuid import UUID
 
 import safety
 from brokers.base import Broker
+from brokers.drafts import (
+    exit_requests,
+    is_open_entry,
+    is_through,
+    naked_quantity,
+    protection_request,
+)
 from shared import log
 from shared.clock import Clock
 from shared.config import LimitSettings
@@ -19,6 +27,7 @@ from shared.database.orders import OrderRecord
 from shared.database.positions import PositionRecord
 from shared.errors import (
     BrokerUnavailable,
+    InvalidTransition,
     OrderOutcomeUnknown,
     OrderRejected,
     ToolError,
@@ -27,15 +36,11 @@ from shared.identity import client_order_id, decision_key
 from shared.models import (
     Fill,
     Order,
-    OrderClass,
     OrderPurpose,
     OrderRequest,
     OrderStatus,
-    OrderType,
     Refusal,
-    Side,
     Snapshot,
-    TimeInForce,
 )
 from shared.order_life import OrderState
 
@@ -43,9 +48,6 @@ logger = log.get(__name__)
 
 Look = Callable[[Collection[str]], Awaitable[Snapshot]]
 """Takes a fresh snapshot that has quotes and instruments for these symbols at least."""
-
-EXIT_PRICE_ALLOWANCE_PCT = Decimal(1)
-"""How far below the bid an exit's limit is set, so that it fills like a market order but not at any price."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,9 +83,13 @@ class Placed:
     record: OrderRecord
     duplicate: bool = False
     """True when the same decision was asked before in this cycle and this is its first result."""
+    problem: str | None = None
+    """Why the broker does not have it, or may not have it, where this call found that out."""
 
 
 Submission = Refused | NotPlaced | Placed
+
+_RESTS_NOWHERE = frozenset({OrderState.NOT_PLACED, OrderState.REJECTED})
 
 
 class OrderDesk:
@@ -107,22 +113,35 @@ class OrderDesk:
         self._context: DeskContext = context
         self._look: Look = look
         self.orders_placed: int = 0
+        self.cancels: int = 0
         self.fills: int = 0
         self.refusal_codes: list[str] = []
+        self.alerts: list[str] = []
+
+    @property
+    def has_acted(self) -> bool:
+        """Whether anything changed at the broker or in what is known of it."""
+        return bool(self.orders_placed or self.cancels or self.fills)
 
     async def synchronise(self) -> tuple[Fill, ...]:
         """Write what the broker knows about our orders into the database; return the new fills.
 
-        Unresolved orders are looked up by their client order id and adopted when found. Absence
-        proves nothing here: they stay unresolved.
+        Unresolved orders are looked up by their client order id and adopted when found. One that is not
+        found stays unresolved, since absence proves nothing; only an intent that its process never
+        began to send, which is committed before anything is sent, is settled as not placed.
         """
         fills: list[Fill] = []
         for unresolved in await orders.unresolved_orders(self._connection, self._context.agent_id):
-            found = await self._look_up(unresolved.client_order_id)
-            if found is not None:
-                fills += await self._record(found)
+            fills += await self._resolve(unresolved)
         for order in await self._broker.orders(only_open=False):
             fills += await self._record(order)
+        unexplained = await orders.unexplained_fills(self._connection, self._context.agent_id)
+        if unexplained:
+            await self.alert(
+                "fills fit no position",
+                f"These fills are known and explain no position: {', '.join(unexplained)}.",
+                key=f"unexplained-{unexplained[-1]}",
+            )
         return tuple(fills)
 
     async def enter(self, draft: OrderRequest, *, why: str) -> Submission:
@@ -130,35 +149,54 @@ class OrderDesk:
         snapshot = await self._look((draft.symbol,))
         instrument = snapshot.instruments.get(draft.symbol)
         request = draft if instrument is None else safety.on_tick(draft, instrument)
-        return await self._submit(self._named(request), snapshot, why=why)
+        return await self._submit(request, snapshot, why=why)
 
-    async def exit(self, symbol: str, *, quantity: int | None, why: str) -> Submission:
-        """Sell a whole position: through its resting target where there is one, so the stop stays.
+    async def exit(
+        self, symbol: str, *, why: str, quantity: int | None = None
+    ) -> tuple[Submission, ...]:
+        """Sell a whole position, through its resting targets where there are any.
 
-        Entries that still rest in the symbol are cancelled first. Raises ToolError when a part is
-        asked for, since the protective legs cover the whole.
+        Entries that still rest in the symbol are cancelled first. Raises ToolError when a part is asked
+        for, since the protective legs cover the whole, and when nothing can be sold for want of a bid.
         """
         snapshot = await self._look((symbol,))
-        if any(_is_open_entry(order, symbol) for order in snapshot.open_orders):
-            await self.cancel_entries(snapshot, why=why, symbol=symbol)
-            snapshot = await self._look((symbol,))
-        held = snapshot.position(symbol)
-        whole = int(held.quantity) if held is not None else 0
+        whole = _whole(symbol, snapshot)
         if quantity is not None and 0 < quantity < whole:
             msg = f"positions are sold whole: {whole} shares of {symbol} are held, not {quantity}"
             raise ToolError(msg)
-        request = _exit_request(symbol, quantity or whole, snapshot)
-        return await self._submit(self._named(request), snapshot, why=why)
+        if any(is_open_entry(order, symbol) for order in snapshot.open_orders):
+            await self.cancel_entries(snapshot, why=why, symbol=symbol)
+            snapshot = await self._look((symbol,))
+            quantity = None if quantity == whole else quantity
+        requests = exit_requests(symbol, quantity or _whole(symbol, snapshot), snapshot)
+        if requests is None:
+            msg = f"no bid is known for {symbol}, so it cannot be sold now; its stop stays"
+            raise ToolError(msg)
+        return tuple([await self._leave(request, snapshot, why=why) for request in requests])
 
     async def cancel_entries(
-        self, snapshot: Snapshot, *, why: str, symbol: str | None = None
+        self,
+        snapshot: Snapshot,
+        *,
+        why: str,
+        symbol: str | None = None,
+        only_partly_filled: bool = False,
     ) -> tuple[Order, ...]:
-        """Cancel entries that still rest; what they filled so far stays and wants protection."""
+        """Cancel entries of ours that still rest; what they filled so far stays and wants protection."""
         canceled: list[Order] = []
         for order in snapshot.open_orders:
-            if _is_open_entry(order, symbol) and await self._own(order.client_order_id):
+            wanted = order.filled_quantity > 0 or not only_partly_filled
+            if wanted and is_open_entry(order, symbol) and await self._own(order.client_order_id):
                 canceled += await self._cancel(order, snapshot, why=why)
         return tuple(canceled)
+
+    async def tidy(self, *, why: str, only_partly_filled: bool = False) -> None:
+        """Cancel entries that still rest, and protect what they filled."""
+        snapshot = await self._look(())
+        if await self.cancel_entries(snapshot, why=why, only_partly_filled=only_partly_filled):
+            await self.synchronise()
+            snapshot = await self._look(())
+        await self.protect(snapshot)
 
     async def protect(self, snapshot: Snapshot) -> tuple[Submission, ...]:
         """Rest a stop and a target for every share of ours that has none.
@@ -167,36 +205,91 @@ class OrderDesk:
         """
         made: list[Submission] = []
         for record in await positions.open_positions(self._connection, self._context.agent_id):
-            naked = _naked_quantity(record, snapshot)
+            naked = naked_quantity(record.symbol, record.quantity, snapshot)
             if naked > 0:
-                made.append(await self._protect(record, naked, snapshot))
+                made += await self._protect(record, naked, snapshot)
         return tuple(made)
 
-    async def _protect(self, record: PositionRecord, naked: int, snapshot: Snapshot) -> Submission:
-        await self._alert(
-            f"{record.symbol}: {naked} shares had no resting stop",
-            f"{naked} of {record.quantity} shares of {record.symbol} were found without a stop at"
-            f" {snapshot.taken_at.isoformat()}; a stop and a target are being placed for them.",
-            key=f"naked-{record.symbol}-{record.position_id}",
+    async def alert(self, subject: str, body: str, *, key: str) -> None:
+        """Tell a person: a row in the outbox, a line in the log, a word in the run's outcome."""
+        logger.error("alert", subject=subject, body=body)
+        self.alerts.append(subject)
+        await records.queue_alert(
+            self._connection,
+            agent_id=self._context.agent_id,
+            cycle_id=self._context.cycle_id,
+            severity="critical",
+            subject=subject,
+            body=body,
+            dedupe_key=key,
+            at=self._clock.now(),
         )
-        request = self._named(
-            OrderRequest(
-                client_order_id="",
-                symbol=record.symbol,
-                side=Side.SELL,
+
+    async def _resolve(self, unresolved: OrderRecord) -> Sequence[Fill]:
+        found = await self._look_up(unresolved.client_order_id)
+        if found is not None:
+            return await self._record(found)
+        if unresolved.status is OrderState.INTENT:
+            why = "its process ended before it was sent"
+            await self._move(unresolved, OrderState.NOT_PLACED, why)
+            return ()
+        await self.alert(
+            f"order {unresolved.client_order_id} is {unresolved.status} and is not found",
+            f"{unresolved.side} {unresolved.quantity} {unresolved.symbol} of"
+            f" {unresolved.created_at.isoformat()} is not known to the broker by its id. That proves"
+            " nothing: no new position is opened until it is found or settled by a person.",
+            key=f"unresolved-{unresolved.client_order_id}",
+        )
+        return ()
+
+    async def _protect(
+        self, record: PositionRecord, naked: int, snapshot: Snapshot
+    ) -> Sequence[Submission]:
+        """Rest an OCO for naked shares; where the price is through the stop already, sell them."""
+        if self._context.dry_run:
+            return ()
+        symbol, key = record.symbol, f"{record.symbol}-{record.position_id}"
+        await self.alert(
+            f"{symbol}: {naked} shares had no resting stop",
+            f"{naked} of {record.quantity} shares of {symbol} were found without a stop at"
+            f" {snapshot.taken_at.isoformat()}.",
+            key=f"naked-{key}",
+        )
+        if is_through(record.stop_loss, symbol, snapshot):
+            submissions = await self.exit(symbol, why=f"the price is through {record.stop_loss}")
+        else:
+            request = protection_request(
+                symbol=symbol,
                 quantity=naked,
-                order_type=OrderType.LIMIT,
-                purpose=OrderPurpose.STOP_LOSS,
-                time_in_force=TimeInForce.GTC,
-                order_class=OrderClass.OCO,
                 stop_loss=record.stop_loss,
                 take_profit=record.take_profit,
             )
-        )
-        return await self._submit(request, snapshot, why="protect what the entry filled")
+            why = "protect what the entry filled"
+            submissions = (await self._submit(request, snapshot, why=why),)
+        for why_not in filter(None, map(_why_not_resting, submissions)):
+            await self.alert(
+                f"{symbol}: {naked} shares are not protected",
+                f"No stop could be placed for {naked} shares of {symbol}: {why_not}",
+                key=f"unprotected-{key}",
+            )
+        return submissions
 
-    async def _submit(self, request: OrderRequest, snapshot: Snapshot, *, why: str) -> Submission:
-        first = await self._own(request.client_order_id)
+    async def _leave(self, request: OrderRequest, snapshot: Snapshot, *, why: str) -> Submission:
+        """Submit an exit, unless what it would replace is the very same exit of this cycle."""
+        replaced = (o for o in snapshot.open_orders if o.broker_order_id == request.replaces)
+        target = next(replaced, None)
+        record = None if target is None else await self._own(target.client_order_id)
+        if (
+            record is not None
+            and record.order_purpose is OrderPurpose.EXIT
+            and record.cycle_id == self._context.cycle_id
+            and record.limit_price == request.limit_price
+        ):
+            return Placed(record=record, duplicate=True)
+        return await self._submit(request, snapshot, why=why)
+
+    async def _submit(self, draft: OrderRequest, snapshot: Snapshot, *, why: str) -> Submission:
+        request, first = await self._named(draft)
         if first is not None:
             return Placed(record=first, duplicate=True)
         verdict = safety.review(request, snapshot, self._limits, self._clock.now())
@@ -205,9 +298,9 @@ class OrderDesk:
             return Refused(request=request, refusal=verdict)
         if self._context.dry_run:
             return NotPlaced(request=request)
-        return Placed(record=await self._send(verdict, why=why))
+        return await self._send(verdict, why=why)
 
-    async def _send(self, approved: safety.ApprovedOrder, *, why: str) -> OrderRecord:
+    async def _send(self, approved: safety.ApprovedOrder, *, why: str) -> Placed:
         """Commit the intent, then call the broker exactly once, then commit what became of it."""
         request = approved.request
         record = await orders.insert_intent(
@@ -234,17 +327,22 @@ class OrderDesk:
         try:
             order = await call(approved)
         except OrderRejected as error:
-            return await self._move(record, OrderState.REJECTED, str(error))
+            moved = await self._move(record, OrderState.REJECTED, str(error))
+            return Placed(record=moved, problem=str(error))
         except BrokerUnavailable as error:
-            return await self._move(record, OrderState.NOT_PLACED, str(error))
+            moved = await self._move(record, OrderState.NOT_PLACED, str(error))
+            return Placed(record=moved, problem=str(error))
         except OrderOutcomeUnknown as error:
-            return await self._unknown(record, str(error))
+            return Placed(record=await self._unknown(record, str(error)), problem=str(error))
+        except Exception as error:
+            await self._unknown(record, f"{type(error).__name__}: {error}")
+            raise
         await self._record(order)
-        return await self._current(record)
+        return Placed(record=await self._current(record))
 
     async def _unknown(self, record: OrderRecord, why: str) -> OrderRecord:
         moved = await self._move(record, OrderState.UNKNOWN, why)
-        await self._alert(
+        await self.alert(
             f"the outcome of order {record.client_order_id} is not known",
             f"{record.side} {record.quantity} {record.symbol}: {why}. It is not sent again; no new"
             " position is opened until it is found or settled by a person.",
@@ -263,26 +361,41 @@ class OrderDesk:
         except OrderRejected:
             canceled = None
         except (OrderOutcomeUnknown, BrokerUnavailable) as error:
-            await self._alert(
-                f"the cancel of {order.broker_order_id} is not confirmed",
-                f"{order.side} {order.quantity} {order.symbol}: {error}",
-                key=f"cancel-{order.broker_order_id}",
-            )
+            await self._unconfirmed(order, str(error))
             return ()
         found = canceled or await self._look_up(order.client_order_id)
         if found is None:
             return ()
+        self.cancels += 1
         await self._record(found)
+        if found.status is OrderStatus.CANCEL_PENDING:
+            await self._unconfirmed(order, "the broker has not confirmed it yet")
         return (found,)
 
-    async def _record(self, order: Order) -> Sequence[Fill]:
-        fills = await broker_reports.record_broker_order(
-            self._connection,
-            agent_id=self._context.agent_id,
-            order=order,
-            at=self._clock.now(),
-            source=self._context.cycle_id,
+    async def _unconfirmed(self, order: Order, why: str) -> None:
+        await self.alert(
+            f"the cancel of {order.broker_order_id} is not confirmed",
+            f"{order.side} {order.quantity} {order.symbol}: {why}",
+            key=f"cancel-{order.broker_order_id}",
         )
+
+    async def _record(self, order: Order) -> Sequence[Fill]:
+        """Take in a report; one that makes no sense is for a person, and holds up no other order."""
+        try:
+            fills = await broker_reports.record_broker_order(
+                self._connection,
+                agent_id=self._context.agent_id,
+                order=order,
+                at=self._clock.now(),
+                source=self._context.cycle_id,
+            )
+        except InvalidTransition as error:
+            await self.alert(
+                f"the report on order {order.client_order_id} contradicts what is known",
+                f"{order.side} {order.quantity} {order.symbol}: {error}",
+                key=f"contradiction-{order.broker_order_id}",
+            )
+            return ()
         self.fills += len(fills)
         for fill in fills:
             logger.info(
@@ -335,122 +448,41 @@ class OrderDesk:
             at=self._clock.now(),
         )
 
-    async def _alert(self, subject: str, body: str, *, key: str) -> None:
-        logger.error("alert", subject=subject)
-        await records.queue_alert(
-            self._connection,
+    async def _named(self, draft: OrderRequest) -> tuple[OrderRequest, OrderRecord | None]:
+        """Give a draft the id that its decision in this cycle leads to, and return its order if it has
+        one. What provably rests nowhere may be asked for again: that is another attempt."""
+        for attempt in itertools.count(1):
+            request = replace(draft, client_order_id=self._id_of(draft, attempt))
+            record = await self._own(request.client_order_id)
+            if record is None or record.status not in _RESTS_NOWHERE:
+                return request, record
+        raise AssertionError
+
+    def _id_of(self, draft: OrderRequest, attempt: int) -> str:
+        return client_order_id(
+            database=self._context.database,
             agent_id=self._context.agent_id,
-            cycle_id=self._context.cycle_id,
-            severity="critical",
-            subject=subject,
-            body=body,
-            dedupe_key=key,
-            at=self._clock.now(),
-        )
-
-    def _named(self, request: OrderRequest) -> OrderRequest:
-        """Give a request the id that its decision in this cycle leads to."""
-        return replace(
-            request,
-            client_order_id=client_order_id(
-                database=self._context.database,
-                agent_id=self._context.agent_id,
-                cycle=self._context.cycle_id,
-                decision=decision_key(request),
-            ),
+            cycle=self._context.cycle_id,
+            decision=decision_key(draft),
+            attempt=attempt,
         )
 
 
-def _is_open_entry(order: Order, symbol: str | None) -> bool:
-    return (
-        order.side is Side.BUY
-        and order.status.is_open
-        and (symbol is None or order.symbol == symbol)
-    )
+def _whole(symbol: str, snapshot: Snapshot) -> int:
+    held = snapshot.position(symbol)
+    return 0 if held is None else int(held.quantity)
 
 
-def _exit_request(symbol: str, quantity: int, snapshot: Snapshot) -> OrderRequest:
-    """Build the sale: the resting target moved to a marketable price, else a plain market order."""
-    target = _resting_target(symbol, quantity, snapshot)
-    price = _marketable_price(symbol, snapshot)
-    market = OrderRequest(
-        client_order_id="",
-        symbol=symbol,
-        side=Side.SELL,
-        quantity=quantity,
-        order_type=OrderType.MARKET,
-        purpose=OrderPurpose.EXIT,
-    )
-    if target is None or price is None:
-        return market
-    return replace(
-        market,
-        order_type=OrderType.LIMIT,
-        limit_price=price,
-        time_in_force=target.time_in_force,
-        replaces=target.broker_order_id,
-    )
-
-
-def _resting_target(symbol: str, quantity: int, snapshot: Snapshot) -> Order | None:
-    return next(
-        (
-            order
-            for order in snapshot.open_orders
-            if order.symbol == symbol
-            and order.side is Side.SELL
-            and order.order_type is OrderType.LIMIT
-            and order.status in {OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED}
-            and order.remaining_quantity == quantity
-        ),
-        None,
-    )
-
-
-def _marketable_price(symbol: str, snapshot: Snapshot) -> Decimal | None:
-    quote, instrument = snapshot.quotes.get(symbol), snapshot.instruments.get(symbol)
-    if quote is None or quote.bid is None or instrument is None:
-        return None
-    price = quote.bid * (100 - EXIT_PRICE_ALLOWANCE_PCT) / 100
-    tick = instrument.tick_at(price)
-    return price // tick * tick
-
-
-def _naked_quantity(record: PositionRecord, snapshot: Snapshot) -> int:
-    """Shares held at the broker, of this position of ours, that no active stop covers."""
-    held = snapshot.position(record.symbol)
-    if held is None:
-        return 0
-    covered = sum(
-        order.remaining_quantity
-        for order in snapshot.open_orders
-        if order.symbol == record.symbol
-        and order.side is Side.SELL
-        and order.order_type is OrderType.STOP
-        and order.status is not OrderStatus.HELD
-    )
-    return min(int(held.quantity), record.quantity) - covered
-
-
-def entry_request(
-    *,
-    symbol: str,
-    quantity: int,
-    limit_price: Decimal | None,
-    stop_loss: Decimal | None,
-    take_profit: Decimal | None,
-) -> OrderRequest:
-    """Build an entry with its protective legs; they outlive the day so that no position loses them."""
-    return OrderRequest(
-        client_order_id="",
-        symbol=symbol,
-        side=Side.BUY,
-        quantity=quantity,
-        order_type=OrderType.MARKET if limit_price is None else OrderType.LIMIT,
-        purpose=OrderPurpose.ENTRY,
-        time_in_force=TimeInForce.GTC,
-        order_class=OrderClass.BRACKET,
-        limit_price=limit_price,
-        stop_loss=stop_loss,
-        take_profit=take_profit,
-    )
+def _why_not_resting(submission: Submission) -> str | None:
+    """Say why a protective order does not rest at the broker; None where it does, or in a dry run."""
+    match submission:
+        case Refused():
+            return str(submission.refusal)
+        case NotPlaced():
+            return None
+        case Placed(record=record):
+            if record.status.is_open or record.status is OrderState.FILLED:
+                return None
+            return f"the order is {record.status}: {submission.problem or record.reject_reason}"
+        case _:
+            assert_never(submission)

@@ -168,16 +168,17 @@ class Recording:
         return self._calendar.session_at(at)
 
     def quote(self, symbol: str, at: datetime) -> Quote | None:
-        """The quote as of `at`, from bars completed by then; None before a symbol's first bar.
+        """The quote as of `at`, from bars completed by then.
 
         Its own `at` is the end of the last bar, so that its age grows while nothing trades. Bid and ask
-        are modelled; a halted symbol and an index have none.
+        are modelled; a halted symbol and an index have none. Before a symbol's first bar there is only
+        the last price of the session before, and None where that is not known.
         """
         at = utc(at)
         series = self._series.get(symbol)
         count = series.completed(at) if series else 0
         if series is None or count == 0:
-            return None
+            return self._last_price_before(symbol, at)
         last = series.bars[count - 1]
         day = self._calendar.exchange_date(at)
         today = _bars_of(series, day, count)
@@ -196,6 +197,21 @@ class Recording:
             session_open=today[0].open if today else None,
             session_volume=sum(bar.volume for bar in today) if today else None,
             previous_close=self.previous_close(symbol, day),
+        )
+
+    def _last_price_before(self, symbol: str, at: datetime) -> Quote | None:
+        day = self._calendar.exchange_date(at)
+        price = self.previous_close(symbol, day)
+        if price is None:
+            return None
+        return Quote(
+            symbol=symbol,
+            at=self._calendar.previous_session(day).closes_at,
+            bid=None,
+            ask=None,
+            last=price,
+            source=QuoteSource.MODELLED,
+            previous_close=price,
         )
 
     def bars(self, symbol: str, start: datetime, end: datetime) -> Sequence[Bar]:

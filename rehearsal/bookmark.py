@@ -10,6 +10,7 @@ from shared.errors import ConfigError
 from shared.models import require_aware
 
 FILE_NAME = "bookmark.json"
+DATABASE_PREFIX = "catalyst_rehearsal_"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +18,8 @@ class Bookmark:
     """One rehearsal; a new number means a new account, new databases and a new exchange."""
 
     number: int
+    token: str
+    """Tells its databases from those of an earlier rehearsal whose folder was removed."""
     session_date: date
     clock: datetime
     data: Path | None
@@ -31,48 +34,45 @@ class Bookmark:
     @property
     def database_name(self) -> str:
         """Name of its trading database."""
-        return database_name(self.number)
+        return f"{DATABASE_PREFIX}{self.number}_{self.token}"
 
     @property
     def research_database_name(self) -> str:
         """Name of its research database."""
-        return research_database_name(self.number)
+        return f"{self.database_name}_research"
 
     def at(self, session_date: date, clock: datetime) -> "Bookmark":
         """Return the same rehearsal, further on."""
         return replace(self, session_date=session_date, clock=clock)
 
 
-def database_name(number: int) -> str:
-    """Name the trading database of a rehearsal."""
-    return f"catalyst_rehearsal_{number}"
-
-
-def research_database_name(number: int) -> str:
-    """Name the research database of a rehearsal."""
-    return f"{database_name(number)}_research"
-
-
 def read(folder: Path) -> Bookmark | None:
     """Read the bookmark, or None when no rehearsal was begun. Raises ConfigError if unreadable."""
     path = folder / FILE_NAME
     try:
-        text = path.read_text()
-    except FileNotFoundError:
-        return None
-    try:
-        fields = json.loads(text)
+        fields = json.loads(path.read_bytes())
         return Bookmark(
             number=int(fields["number"]),
+            token=str(fields["token"]),
             session_date=date.fromisoformat(fields["session_date"]),
             clock=datetime.fromisoformat(fields["clock"]),
             data=_path(fields["data"]),
             instruments=_path(fields["instruments"]),
             only_session=bool(fields["only_session"]),
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
         msg = f"{path} is not a rehearsal's bookmark ({error}); `make run` begins a new rehearsal"
         raise ConfigError(msg) from error
+
+
+def newest(folder: Path) -> Bookmark | None:
+    """Return the bookmark, or None when there is none or it cannot be read: a new one is to be begun."""
+    try:
+        return read(folder)
+    except ConfigError:
+        return None
 
 
 def read_number(folder: Path) -> int:
@@ -80,12 +80,10 @@ def read_number(folder: Path) -> int:
 
     Exchanges of earlier rehearsals count too, so that a number is never used twice.
     """
-    try:
-        known = read(folder)
-    except ConfigError:
-        known = None
-    stores = (int(path.stem.split("-")[1]) for path in folder.glob("exchange-*.sqlite"))
-    return max((0 if known is None else known.number, *stores))
+    known = newest(folder)
+    stores = (path.stem.removeprefix("exchange-") for path in folder.glob("exchange-*.sqlite"))
+    numbers = (int(number) for number in stores if number.isdecimal())
+    return max((0 if known is None else known.number, *numbers))
 
 
 def write(folder: Path, bookmark: Bookmark) -> None:

@@ -11,21 +11,20 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass
-from datetime import date, tzinfo
-from decimal import Decimal
+from datetime import date
 from pathlib import Path
 from time import monotonic
-from typing import Any, TextIO
+from typing import TextIO
 
 import unified_agent
 from market import calendar as calendars
-from market.calendar import Calendar
-from rehearsal.bookmark import Bookmark
-from rehearsal.stage import begin, describe, forget_old_databases, sessions_to_play
+from rehearsal.bookmark import Bookmark, newest
+from rehearsal.report import WHO_DECIDES, Played, Scene, show_session, totals
+from rehearsal.stage import begin, describe, forget_other_databases, sessions_to_play
 from shared import config_file
 from shared.brain import Brain
 from shared.clock import SystemClock
-from shared.config import Configuration
+from shared.config import Settings
 from shared.embedded_postgres import ensure_running
 from shared.environment import read_environment
 from shared.errors import CatalystError, ConfigError
@@ -36,34 +35,32 @@ from shared.schedule import Slot, slots
 
 AGENT = "rehearsal"
 
-WHO_DECIDES = {
-    Brain.STAND_IN: "Decisions: a fixed rule policy stands in for Claude; no model is asked.",
-    Brain.CLAUDE: "Decisions: Claude; every call is paid for.",
-}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where and with what the rehearsal is played."""
+class Theatre:
+    """Where, with what and for whom a rehearsal is played."""
 
-    configuration: Configuration
+    settings: Settings
+    calendar: calendars.Calendar
     environ: Mapping[str, str]
     home: Path
-    started: float
+    brain: Brain
+    out: TextIO
 
-    def database_url(self, name: str) -> str:
-        """URL of one of the embedded databases, as psql takes it."""
-        return ensure_running(self.home, environ=self.environ).dsn(name)
+    @property
+    def folder(self) -> Path:
+        """Where the bookmark, the sessions and the exchanges lie."""
+        return self.home / "rehearsal"
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Played:
-    """One slot and what main said about it."""
-
-    slot: Slot
-    exit_code: int
-    outcome: Mapping[str, Any]  # pyright: ignore[reportExplicitAny] (JSON as main prints it)
-    complaint: str
+    @property
+    def scene(self) -> Scene:
+        """What the tables are about."""
+        return Scene(
+            exchange=self.calendar.exchange,
+            timezone=self.calendar.timezone,
+            currency=self.settings.market.currency,
+            brain=self.brain,
+        )
 
 
 def main(
@@ -73,21 +70,21 @@ def main(
     stdout: TextIO | None = None,
 ) -> int:
     """Play the rehearsal; return 0 when every slot ended well, 1 when one failed, 2 on usage."""
-    out = stdout or sys.stdout
     arguments = _parse(argv)
-    environ = dict(os.environ if environ is None else environ)
     try:
-        environment = read_environment(PROJECT, environ)
-        configuration = config_file.load(
-            AGENT, environment, project=PROJECT, checks=unified_agent.CHECKS
-        )
-        place = Place(
-            configuration=configuration,
+        environ = read_environment(PROJECT, os.environ if environ is None else environ)
+        settings = config_file.load(
+            AGENT, environ, project=PROJECT, checks=unified_agent.CHECKS
+        ).settings
+        theatre = Theatre(
+            settings=settings,
+            calendar=calendars.load(settings.market.exchange),
             environ=environ,
-            home=data_directory(environment),
-            started=monotonic(),
+            home=data_directory(environ),
+            brain=arguments.brain,
+            out=stdout or sys.stdout,
         )
-        return _play(arguments, place, out)
+        return _play(theatre, _begin(theatre, arguments))
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         return 2
@@ -96,62 +93,69 @@ def main(
         return 1
 
 
-def _play(
-    arguments: argparse.Namespace,
-    place: "Place",
-    stdout: TextIO,
-) -> int:
-    settings, home, environ = place.configuration.settings, place.home, place.environ
-    calendar = calendars.load(settings.market.exchange)
-    folder = home / "rehearsal"
-    with hold(
-        home / "locks" / f"{AGENT}.lock", agent_id=AGENT, mode=Mode.SCAN, clock=SystemClock()
-    ):
+def _begin(theatre: Theatre, arguments: argparse.Namespace) -> Bookmark:
+    """Begin a rehearsal with an account and databases of its own; the one before is kept."""
+    lock = theatre.home / "locks" / f"{AGENT}.lock"
+    with hold(lock, agent_id=AGENT, mode=Mode.SCAN, clock=SystemClock()):
+        before = newest(theatre.folder)
         first = begin(
-            settings,
-            folder,
-            calendar,
+            theatre.settings,
+            theatre.folder,
+            theatre.calendar,
             data=arguments.data,
             instruments=arguments.instruments,
             session=arguments.session,
         )
-        forget_old_databases(ensure_running(home, environ=environ), first.number)
-    stdout.write(f"{describe(settings, folder, calendar, first)}\n{WHO_DECIDES[arguments.brain]}\n")
+        server = ensure_running(theatre.home, environ=theatre.environ)
+        forget_other_databases(server, [first] if before is None else [before, first])
+    return first
+
+
+def _play(theatre: Theatre, first: Bookmark) -> int:
+    started = monotonic()
+    settings, calendar, out = theatre.settings, theatre.calendar, theatre.out
+    what = describe(settings, theatre.folder, calendar, first)
+    out.write(f"{what}\n{WHO_DECIDES[theatre.brain]}\n")
+    out.flush()
     played: list[Played] = []
     for day in sessions_to_play(settings, calendar, first):
         hours = calendar.session_on(day)
         if hours is None:
             continue
-        of_day = _play_session(slots(settings.schedule, hours), arguments.brain, environ, stdout)
-        _show_session(day, of_day, calendar, settings.market.currency, stdout)
+        of_day = _play_session(slots(settings.schedule, hours), theatre)
+        show_session(day, of_day, theatre.scene, out)
         played += of_day
-    stdout.write(_closing_words(first, played, place))
-    return 1 if any(one.exit_code for one in played) else 0
+        if of_day[-1].ends_it:
+            break
+    out.write(f"{totals(played, monotonic() - started, theatre.scene)}\n\n")
+    out.write(_where_to_look(first, theatre))
+    return 1 if any(one.failed for one in played) else 0
 
 
-def _play_session(
-    of_day: Sequence[Slot], brain: Brain, environ: Mapping[str, str], stdout: TextIO
-) -> list[Played]:
+def _play_session(of_day: Sequence[Slot], theatre: Theatre) -> list[Played]:
+    """Play slot by slot, until one says that it makes no sense to go on."""
     from rich.console import Console
     from rich.progress import Progress
 
     played: list[Played] = []
-    with Progress(console=Console(file=stdout), transient=True) as progress:
+    with Progress(console=Console(file=theatre.out), transient=True) as progress:
         task = progress.add_task("playing", total=len(of_day))
         for slot in of_day:
             progress.update(task, description=f"{slot.mode} {slot.at:%H:%M} UTC")
-            played.append(_play_slot(slot, brain, environ))
+            played.append(_play_slot(slot, theatre))
+            if played[-1].ends_it:
+                break
             progress.advance(task)
     return played
 
 
-def _play_slot(slot: Slot, brain: Brain, environ: Mapping[str, str]) -> Played:
+def _play_slot(slot: Slot, theatre: Theatre) -> Played:
     """Call main as cron would, and read what it prints."""
     said, complained = io.StringIO(), io.StringIO()
     with redirect_stderr(complained):
         code = unified_agent.main(
-            ["--agent", AGENT, "--mode", slot.mode, "--brain", brain, "--json"],
-            environ=environ,
+            ["--agent", AGENT, "--mode", slot.mode, "--brain", theatre.brain, "--json"],
+            environ=theatre.environ,
             stdout=said,
         )
     last = said.getvalue().strip().splitlines()[-1]
@@ -160,74 +164,17 @@ def _play_slot(slot: Slot, brain: Brain, environ: Mapping[str, str]) -> Played:
     )
 
 
-def _show_session(
-    day: date, played: Sequence[Played], calendar: Calendar, currency: str, stdout: TextIO
-) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=f"Session of {day} ({calendar.exchange}), times of the exchange")
-    for heading, justify in (
-        ("time", "left"),
-        ("mode", "left"),
-        ("decided, and why", "left"),
-        ("orders", "right"),
-        ("fills", "right"),
-        ("refused", "left"),
-        (f"P&L {currency}", "right"),
-        ("tokens", "right"),
-        ("cost USD", "right"),
-    ):
-        table.add_column(heading, justify=justify, overflow="fold")  # pyright: ignore[reportArgumentType]
-    for one in played:
-        table.add_row(*_cells(one, calendar.timezone))
-    width = None if stdout.isatty() else 160
-    Console(file=stdout, width=width).print(table)
-    for one in played:
-        if one.exit_code:
-            stdout.write(one.complaint)
-
-
-def _cells(one: Played, zone: tzinfo) -> tuple[str, ...]:
-    said = one.outcome
-    tokens = sum(
-        int(said[name])
-        for name in ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens")
-    )
-    decided = "\n".join(said["decisions"]) or said["reason"]
-    if one.exit_code:
-        decided = f"FAILED: {said['reason']}"
-    return (
-        f"{one.slot.at.astimezone(zone):%H:%M}",
-        one.slot.mode,
-        decided,
-        str(said["orders"] or ""),
-        str(said["fills"] or ""),
-        "\n".join(said["refusals"]),
-        "" if said["session_pnl"] is None else f"{Decimal(said['session_pnl']):+,.2f}",
-        f"{tokens:,}" if tokens else "",
-        f"{Decimal(said['cost_usd']):.4f}" if tokens else "",
-    )
-
-
-def _closing_words(bookmark: Bookmark, played: Sequence[Played], place: Place) -> str:
-    """Sum the rehearsal up, and say where to look next."""
-    orders = sum(int(one.outcome["orders"]) for one in played)
-    fills = sum(int(one.outcome["fills"]) for one in played)
-    refused = sum(len(one.outcome["refusals"]) for one in played)
-    logs = (
-        log_base(place.environ) / Path(place.configuration.settings.logging.directory).expanduser()
-    )
+def _where_to_look(bookmark: Bookmark, theatre: Theatre) -> str:
+    logs = log_base(theatre.environ) / Path(theatre.settings.logging.directory).expanduser()
+    sockets = ensure_running(theatre.home, environ=theatre.environ).socket_directory
+    agent = ".venv/bin/python unified_agent.py"
+    going_on = (f"  the next session      {agent} --mode scan, then trade, close, heartbeat",)
     return "\n".join(
         (
-            f"{len(played)} slots in {monotonic() - place.started:.1f} s: {orders} orders sent,"
-            f" {fills} fills, {refused} reasons for refusals.",
-            "",
             "Where to look next:",
             f"  the log               {logs / AGENT}.jsonl",
-            f"  the database          {place.database_url(bookmark.database_name)}",
-            "  the next session      .venv/bin/python unified_agent.py --mode scan (then trade, close,"
-            " heartbeat)",
+            f"  the database          psql -h {sockets} -U postgres {bookmark.database_name}",
+            *(going_on if bookmark.data is None and not bookmark.only_session else ()),
             "  recorded bars         make run DATA=/path/to/bars.csv.gz",
             "  Claude decides        ANTHROPIC_API_KEY=... make run BRAIN=claude",
             "  stop the database     make stop",

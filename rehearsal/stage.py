@@ -4,6 +4,8 @@ Plays the part that an exchange, a data vendor and a wall clock play for a real 
 """
 
 import asyncio
+import secrets
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -13,10 +15,10 @@ from market.calendar import Calendar
 from market.recorded import RecordedFeed
 from market.recording import Recording
 from rehearsal import bookmark as bookmarks
-from rehearsal.bookmark import Bookmark, database_name, research_database_name
+from rehearsal.bookmark import DATABASE_PREFIX, Bookmark
 from shared.clock import ManualClock
 from shared.config import RehearsalSettings, Settings
-from shared.embedded_postgres import Server, drop_database
+from shared.embedded_postgres import Server, database_names, drop_database
 from shared.errors import ConfigError
 from shared.models import Mode, QuoteSource, SessionHours
 from shared.schedule import Slot, next_slot, slots
@@ -83,6 +85,7 @@ def begin(
     earlier = bookmarks.read_number(folder)
     bookmark = Bookmark(
         number=earlier + 1,
+        token=secrets.token_hex(2),
         session_date=session or _first_session(settings, calendar, data, instruments),
         clock=datetime.fromisoformat("2000-01-01T00:00:00+00:00"),
         data=data,
@@ -104,11 +107,17 @@ def begin(
 
 
 def set_stage(
-    settings: Settings, folder: Path, calendar: Calendar, mode: Mode, *, force: bool
+    settings: Settings,
+    folder: Path,
+    calendar: Calendar,
+    mode: Mode,
+    *,
+    force: bool,
+    dry_run: bool = False,
 ) -> Stage | NotDue:
     """Move the rehearsal to the next slot of this mode; with force, stay where it stands.
 
-    A session whose last slot has been played is followed by the next one.
+    A dry run looks at that slot and leaves it to be played. A session whose last slot has been played is followed by the next one.
     """
     bookmark = bookmarks.read(folder) or begin(settings, folder, calendar)
     if force:
@@ -125,7 +134,8 @@ def set_stage(
         upcoming = next_slot(slots(settings.schedule, hours), bookmark.clock)
         return NotDue(why=_nothing_left(mode, hours, upcoming, calendar))
     bookmark = bookmark.at(hours.session_date, slot.at)
-    bookmarks.write(folder, bookmark)
+    if not dry_run:
+        bookmarks.write(folder, bookmark)
     return _stage(settings, folder, calendar, bookmark, slot)
 
 
@@ -150,14 +160,14 @@ def describe(settings: Settings, folder: Path, calendar: Calendar, bookmark: Boo
     return "; ".join(sentences) + "."
 
 
-def forget_old_databases(server: Server, number: int) -> None:
-    """Drop the databases of rehearsals that are not kept; the paper exchanges of those are gone too."""
+def forget_other_databases(server: Server, kept: Collection[Bookmark]) -> None:
+    """Drop the databases of all rehearsals but these."""
+    names = {name for one in kept for name in (one.database_name, one.research_database_name)}
 
     async def drop() -> None:
-        oldest = max(number - KEPT_REHEARSALS, 0)
-        for old in range(max(oldest - 2, 1), oldest + 1):
-            await drop_database(server, database_name(old))
-            await drop_database(server, research_database_name(old))
+        for name in await database_names(server, DATABASE_PREFIX):
+            if name not in names:
+                await drop_database(server, name)
 
     asyncio.run(drop())
 

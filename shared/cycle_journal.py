@@ -3,9 +3,11 @@
 from collections.abc import Mapping, Sequence
 from datetime import date
 from decimal import Decimal
+from itertools import takewhile
 from typing import cast
 
 from shared.claude import Usage
+from shared.claude_messages import Json, content_blocks
 from shared.clock import Clock
 from shared.database import claude_calls, cycles
 from shared.database.connection import Connection
@@ -32,7 +34,7 @@ class CycleJournal:
         self._budget_date: date = budget_date
         self._budget_usd: Decimal = budget_usd
         self._sequence: int = 0
-        self._messages_kept: int = 0
+        self._on_record: list[Json] = []
         self.usage: Usage = Usage()
         self.cost_usd: Decimal = Decimal(0)
 
@@ -102,8 +104,27 @@ class CycleJournal:
         )
 
     def _unrecorded(self, request: Mapping[str, object]) -> Mapping[str, object]:
-        """Leave out system, tools and messages that are on record, so that a cycle is kept once."""
-        messages = cast("Sequence[object]", request["messages"])
-        kept, self._messages_kept = self._messages_kept, len(messages)
-        parts = dict(request) if kept == 0 else {"model": request["model"]}
+        """Leave out system, tools and messages that are on record, so that a cycle is kept once.
+
+        The first `messages_before` messages are those of the request before this one. A message that
+        has grown since, as the last one does when Claude is asked again, is kept anew.
+        """
+        messages = cast("Sequence[Json]", request["messages"])
+        said = [_said(message) for message in messages]
+        before, self._on_record = self._on_record, said
+        kept = sum(1 for _ in takewhile(_are_equal, zip(before, said, strict=False)))
+        parts = {"model": request["model"]} if before else dict(request)
         return {**parts, "messages_before": kept, "messages": messages[kept:]}
+
+
+def _said(message: Json) -> Json:
+    """Return a message without the marks that only steer the provider's cache, and move."""
+    blocks = [
+        {key: value for key, value in block.items() if key != "cache_control"}
+        for block in content_blocks(message)
+    ]
+    return {**message, "content": blocks}
+
+
+def _are_equal(pair: tuple[Json, Json]) -> bool:
+    return pair[0] == pair[1]

@@ -23,6 +23,7 @@ def decision_key(request: OrderRequest) -> str:
         request.purpose,
         str(request.quantity),
         request.order_type,
+        request.replaces or "-",
         *(
             "-" if price is None else format(price.normalize(), "f")
             for price in (

@@ -16,9 +16,10 @@ class Status(StrEnum):
     BUSY = "busy"
     FAILED = "failed"
     USAGE = "usage"
+    INTERRUPTED = "interrupted"
 
 
-_EXIT_CODES = {Status.FAILED: 1, Status.USAGE: 2}
+_EXIT_CODES = {Status.FAILED: 1, Status.INTERRUPTED: 1, Status.USAGE: 2}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,9 +38,13 @@ class Outcome:
     fills: int = 0
     refusals: tuple[str, ...] = ()
     """Codes of every reason given, in order."""
+    alerts: tuple[str, ...] = ()
+    """Subjects of what a person is told by mail."""
     positions: int | None = None
     equity: Decimal | None = None
     session_pnl: Decimal | None = None
+    iterations: int = 0
+    """Replies of Claude."""
     input_tokens: int = 0
     output_tokens: int = 0
     cache_read_tokens: int = 0
@@ -65,7 +70,8 @@ class Outcome:
 
     def sentence(self) -> str:
         """Say it in a line; every problem of a configuration gets a line of its own."""
-        return f"{self.agent} {self.mode}: {self.status.replace('_', ' ')}: {self.reason}"
+        alerts = "".join(f" ALERT: {subject}." for subject in self.alerts)
+        return f"{self.agent} {self.mode}: {self.status.replace('_', ' ')}: {self.reason}{alerts}"
 
     def as_json(self) -> dict[str, object]:
         """Return what `--json` prints: money as text, times in UTC."""
@@ -81,9 +87,11 @@ class Outcome:
             "orders": self.orders,
             "fills": self.fills,
             "refusals": list(self.refusals),
+            "alerts": list(self.alerts),
             "positions": self.positions,
             "equity": _text(self.equity),
             "session_pnl": _text(self.session_pnl),
+            "iterations": self.iterations,
             "input_tokens": self.input_tokens,
             "output_tokens": self.output_tokens,
             "cache_read_tokens": self.cache_read_tokens,

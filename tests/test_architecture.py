@@ -117,11 +117,13 @@ ENVIRONMENT_PLACES = {
     ("startup_monitor.py", "main"),
     ("position_monitor.py", "main"),
     ("rehearsal/day.py", "main"),
+    ("benchmarks/run_cost.py", "main"),
     ("shared/embedded_postgres/__main__.py", "<module>"),  # programs of their own, which pass it on
     ("shared/migrate.py", "<module>"),
 }
 
 BROAD_EXCEPT_PLACES = {
+    ("cycle.py", "run"),  # main's inner half: whatever happened, the cycle's row has to say it
     (
         "unified_agent.py",
         "_guarded",

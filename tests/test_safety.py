@@ -266,6 +266,14 @@ class TestPendingOrdersCount:
         assert codes(entry(), snapshot(open_orders=(closed, leg))) == ()
 
 
+def test_a_resting_sale_forbids_a_purchase_and_a_sleeping_leg_does_not() -> None:
+    sale_ = order("S1", side=Side.SELL, order_type=OrderType.STOP, stop_price=Decimal(90))
+    sleeping = replace(sale_, status=OrderStatus.HELD)
+
+    assert codes(entry(), snapshot(open_orders=(sale_,))) == (Code.OPPOSITE_ORDER,)
+    assert codes(entry(), snapshot(open_orders=(sleeping,))) == ()
+
+
 def test_a_limit_above_the_market_is_valued_at_the_limit() -> None:
     request = entry(
         limit_price=Decimal("101.00"), quantity=50, stop_loss=Decimal(98), take_profit=Decimal(108)
@@ -321,6 +329,11 @@ class TestExits:
         self, request_: OrderRequest, world: Snapshot, expected: Code
     ) -> None:
         assert expected in codes(request_, world)
+
+    def test_a_stop_may_be_laid_down_when_the_exchange_is_closed(self) -> None:
+        closed = replace(self.held, session=None)
+
+        assert codes(sale(purpose=OrderPurpose.STOP_LOSS), closed) == ()
 
     def test_may_take_the_place_of_the_resting_target(self) -> None:
         target = order("T1", side=Side.SELL, limit_price=Decimal(104))

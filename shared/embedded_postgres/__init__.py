@@ -4,7 +4,12 @@ Knows processes, directories and empty databases; knows nothing of what is store
 """
 
 from shared.embedded_postgres.binaries import Binaries, find_binaries
-from shared.embedded_postgres.databases import create_database, drop_database, rename_database
+from shared.embedded_postgres.databases import (
+    create_database,
+    database_names,
+    drop_database,
+    rename_database,
+)
 from shared.embedded_postgres.lifecycle import ensure_running, status, stop
 from shared.embedded_postgres.server import Server
 
@@ -12,6 +17,7 @@ __all__ = [
     "Binaries",
     "Server",
     "create_database",
+    "database_names",
     "drop_database",
     "ensure_running",
     "find_binaries",

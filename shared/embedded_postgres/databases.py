@@ -36,6 +36,16 @@ async def create_database(
     return True
 
 
+async def database_names(server: Server, prefix: str) -> tuple[str, ...]:
+    """List the databases whose name begins with `prefix`, sorted; raises DatabaseUnavailable."""
+    async with _connection(server) as connection:
+        rows = await connection.fetch(
+            "SELECT datname FROM pg_database WHERE starts_with(datname, $1) ORDER BY datname",
+            prefix,
+        )
+    return tuple(row["datname"] for row in rows)
+
+
 async def drop_database(server: Server, name: str) -> None:
     """Drop a database if it exists, ending its connections; raises DatabaseUnavailable."""
     async with _connection(server) as connection:

@@ -19,7 +19,7 @@ from tests.brokers.paper_venue import PaperVenue
 from tests.brokers.replay import at
 from tests.fixtures.broker_orders import AGENT
 from tests.fixtures.databases import open_connection
-from tests.fixtures.floor import Floor, Watching, draft, record_of
+from tests.fixtures.floor import Floor, Watching, draft, leave, record_of
 
 
 @pytest.fixture
@@ -119,12 +119,13 @@ async def test_an_unclear_outcome_is_unknown_alerted_and_never_sent_again(
 async def test_while_an_order_is_unresolved_nothing_is_opened_and_exits_still_pass(
     floor: Floor,
 ) -> None:
+    floor.list_another("OTHER")
     await (await floor.desk()).enter(draft(), why="volume")
     floor.fault(Operation.PLACE, FaultKind.TIME_OUT)
-    await (await floor.desk()).enter(draft(5), why="more of it")
+    await (await floor.desk()).enter(draft(symbol="OTHER"), why="volume")
     desk = await floor.tidy()
-    entry = await desk.enter(draft(7), why="and more")
-    leaving = record_of(await desk.exit("ACME", quantity=10, why="enough"))
+    entry = await desk.enter(draft(7, symbol="OTHER"), why="volume")
+    leaving = record_of(await leave(desk, 10))
 
     assert isinstance(entry, Refused)
     assert entry.refusal.codes == ("UNRESOLVED_ORDER",)

@@ -276,6 +276,8 @@ def test_a_day_order_waits_for_a_calendar_that_knows_its_session(venue: PaperVen
     venue.move_to(at(12, day=later))
     unknown = now(venue, order).status
     venue.replay.sessions[later] = new_york(later)
+    venue.exchange.orders(only_open=True)
+    del venue.replay.sessions[later]
     venue.move_to(at(21, day=later))
 
     assert unknown is OrderStatus.ACCEPTED
@@ -334,8 +336,10 @@ def test_a_market_order_that_runs_away_leaves_alone_what_other_orders_hold_back(
     resting = venue.exchange.place(buy(500, 80))
     runs = venue.exchange.place(buy(500))
     venue.trade(200, volume=100_000)
+    left = [venue.exchange.account().buying_power for _ in range(2)]
     venue.trade(80, volume=100_000)
 
+    assert left == [0, 0]
     assert now(venue, runs).filled_quantity == 300
     assert now(venue, resting).status is OrderStatus.FILLED
     assert venue.exchange.account().cash == 0

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brokers.faults import Fault, FaultKind, Operation
+from brokers.paper_ledger import Holding
 from shared.errors import OrderRejected
 from shared.models import Bar, Fill, Order, OrderRequest, OrderStatus, OrderType, Side
 from tests.brokers.order_requests import bracket, buy, oco, order_request, sell, stop
@@ -198,6 +199,13 @@ def test_money_and_shares_are_neither_made_nor_lost(
         for number, step in enumerate(steps):
             late.add(_take(venue, step, f"step-{number}"))
             _check(venue, late)
+
+
+def test_the_last_share_takes_the_last_of_the_cost_with_it() -> None:
+    held = Holding(symbol="ACME", quantity=3, cost=Decimal("10.00000001"))
+
+    assert held.cost_of(1) == Decimal("3.333333")
+    assert held.cost_of(3) == held.cost
 
 
 def _without_fault(step: object) -> object:

@@ -110,6 +110,12 @@ def at_symbol(symbol: str, quantity: int = 100, limit: str = "10.00") -> OrderRe
             RejectCode.NO_MARKET_DATA,
             id="no price known",
         ),
+        pytest.param(
+            replace(oco(1), limit_price=Decimal(109)),
+            RejectCode.UNSUPPORTED,
+            id="an oco of two targets",
+        ),
+        pytest.param(replace(oco(1), side=Side.BUY), RejectCode.UNSUPPORTED, id="an oco that buys"),
         pytest.param(buy(1000), RejectCode.INSUFFICIENT_BUYING_POWER, id="a cent a share too dear"),
         pytest.param(sell(1), RejectCode.INSUFFICIENT_QTY, id="short selling"),
         pytest.param(

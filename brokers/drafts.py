@@ -1,0 +1,162 @@
+"""Builds the requests that the desk submits, and reads from a snapshot what they have to cover.
+
+Pure. A draft has no client order id yet; the desk names it when it knows which attempt it is.
+"""
+
+from dataclasses import replace
+from decimal import Decimal
+
+from shared.models import (
+    Order,
+    OrderClass,
+    OrderPurpose,
+    OrderRequest,
+    OrderStatus,
+    OrderType,
+    Side,
+    Snapshot,
+    TimeInForce,
+)
+
+EXIT_PRICE_ALLOWANCE_PCT = Decimal(1)
+"""How far below the bid an exit's limit is set: it fills like a market order, but not at any price."""
+
+_WORKING = frozenset({OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED})
+
+
+def entry_request(
+    *,
+    symbol: str,
+    quantity: int,
+    limit_price: Decimal | None,
+    stop_loss: Decimal | None,
+    take_profit: Decimal | None,
+) -> OrderRequest:
+    """Build an entry with its protective legs; they outlive the day so that no position loses them."""
+    return OrderRequest(
+        client_order_id="",
+        symbol=symbol,
+        side=Side.BUY,
+        quantity=quantity,
+        order_type=OrderType.MARKET if limit_price is None else OrderType.LIMIT,
+        purpose=OrderPurpose.ENTRY,
+        time_in_force=TimeInForce.GTC,
+        order_class=OrderClass.BRACKET,
+        limit_price=limit_price,
+        stop_loss=stop_loss,
+        take_profit=take_profit,
+    )
+
+
+def protection_request(
+    *, symbol: str, quantity: int, stop_loss: Decimal | None, take_profit: Decimal | None
+) -> OrderRequest:
+    """Build a stop and a target, one cancelling the other, for shares that are held already."""
+    return OrderRequest(
+        client_order_id="",
+        symbol=symbol,
+        side=Side.SELL,
+        quantity=quantity,
+        order_type=OrderType.LIMIT,
+        purpose=OrderPurpose.STOP_LOSS,
+        time_in_force=TimeInForce.GTC,
+        order_class=OrderClass.OCO,
+        stop_loss=stop_loss,
+        take_profit=take_profit,
+    )
+
+
+def exit_requests(symbol: str, quantity: int, snapshot: Snapshot) -> list[OrderRequest] | None:
+    """Build the sales of a position: each resting target moved to a marketable price, so that its stop
+    stays until the shares are sold, and a market order for shares that no target covers.
+
+    A quantity that is not what is held becomes one market order, for safety to refuse. None when the
+    targets hold the shares and no bid is known to move them to.
+    """
+    held = snapshot.position(symbol)
+    whole = held is not None and held.quantity == quantity
+    targets = _resting_targets(symbol, snapshot) if whole else []
+    price = _marketable_price(symbol, snapshot)
+    if targets and price is None:
+        return None
+    market = OrderRequest(
+        client_order_id="",
+        symbol=symbol,
+        side=Side.SELL,
+        quantity=quantity - sum(target.remaining_quantity for target in targets),
+        order_type=OrderType.MARKET,
+        purpose=OrderPurpose.EXIT,
+    )
+    moved = [
+        replace(
+            market,
+            quantity=target.remaining_quantity,
+            order_type=OrderType.LIMIT,
+            limit_price=price,
+            time_in_force=target.time_in_force,
+            replaces=target.broker_order_id,
+        )
+        for target in targets
+    ]
+    return [*moved, market] if market.quantity > 0 or not moved else moved
+
+
+def is_open_entry(order: Order, symbol: str | None = None) -> bool:
+    """Whether an order is a purchase that can still fill, in this symbol or in any."""
+    return (
+        order.side is Side.BUY
+        and order.status.is_open
+        and (symbol is None or order.symbol == symbol)
+    )
+
+
+def active_stops(symbol: str, snapshot: Snapshot) -> list[Order]:
+    """List the stops that would sell now; a leg that waits for its parent protects nothing yet."""
+    return [
+        order
+        for order in snapshot.open_orders
+        if order.symbol == symbol
+        and order.side is Side.SELL
+        and order.order_type is OrderType.STOP
+        and order.status is not OrderStatus.HELD
+    ]
+
+
+def naked_quantity(symbol: str, ours: int, snapshot: Snapshot) -> int:
+    """Shares of a position of ours, as far as the broker has them, that no active stop covers."""
+    held = snapshot.position(symbol)
+    if held is None:
+        return 0
+    covered = sum(stop.remaining_quantity for stop in active_stops(symbol, snapshot))
+    return max(0, min(int(held.quantity), ours) - covered)
+
+
+def is_through(stop_loss: Decimal | None, symbol: str, snapshot: Snapshot) -> bool:
+    """Whether the bid is already at or below a stop, so that it cannot rest any more."""
+    quote = snapshot.quotes.get(symbol)
+    return (
+        stop_loss is not None
+        and quote is not None
+        and quote.bid is not None
+        and quote.bid <= stop_loss
+    )
+
+
+def _resting_targets(symbol: str, snapshot: Snapshot) -> list[Order]:
+    return [
+        order
+        for order in snapshot.open_orders
+        if order.symbol == symbol
+        and order.side is Side.SELL
+        and order.order_type is OrderType.LIMIT
+        and order.status in _WORKING
+    ]
+
+
+def _marketable_price(symbol: str, snapshot: Snapshot) -> Decimal | None:
+    quote, instrument = snapshot.quotes.get(symbol), snapshot.instruments.get(symbol)
+    if quote is None or quote.bid is None or instrument is None:
+        return None
+    price = quote.bid * (100 - EXIT_PRICE_ALLOWANCE_PCT) / 100
+    tick = instrument.tick_at(price)
+    return price // tick * tick
