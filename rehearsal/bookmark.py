@@ -3,7 +3,7 @@
 import json
 import os
 from dataclasses import asdict, dataclass, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 from shared.errors import ConfigError
@@ -22,6 +22,8 @@ class Bookmark:
     """Tells its databases from those of an earlier rehearsal whose folder was removed."""
     session_date: date
     clock: datetime
+    played: bool = True
+    """Whether the slot at `clock` is done with; a dry run lets time pass and leaves its slot."""
     data: Path | None
     """Recorded bars; None plays generated sessions."""
     instruments: Path | None = None
@@ -41,9 +43,14 @@ class Bookmark:
         """Name of its research database."""
         return f"{self.database_name}_research"
 
-    def at(self, session_date: date, clock: datetime) -> "Bookmark":
+    @property
+    def after(self) -> datetime:
+        """Slots later than this are still to be played."""
+        return self.clock if self.played else self.clock - timedelta(microseconds=1)
+
+    def at(self, session_date: date, clock: datetime, *, played: bool = True) -> "Bookmark":
         """Return the same rehearsal, further on."""
-        return replace(self, session_date=session_date, clock=clock)
+        return replace(self, session_date=session_date, clock=clock, played=played)
 
 
 def read(folder: Path) -> Bookmark | None:
@@ -56,6 +63,7 @@ def read(folder: Path) -> Bookmark | None:
             token=str(fields["token"]),
             session_date=date.fromisoformat(fields["session_date"]),
             clock=datetime.fromisoformat(fields["clock"]),
+            played=bool(fields["played"]),
             data=_path(fields["data"]),
             instruments=_path(fields["instruments"]),
             only_session=bool(fields["only_session"]),

@@ -88,6 +88,7 @@ def begin(
         token=secrets.token_hex(2),
         session_date=session or _first_session(settings, calendar, data, instruments),
         clock=datetime.fromisoformat("2000-01-01T00:00:00+00:00"),
+        played=True,
         data=data,
         instruments=instruments,
         only_session=session is not None,
@@ -117,25 +118,24 @@ def set_stage(
 ) -> Stage | NotDue:
     """Move the rehearsal to the next slot of this mode; with force, stay where it stands.
 
-    A dry run looks at that slot and leaves it to be played. A session whose last slot has been played is followed by the next one.
+    A dry run goes to that slot too, and leaves it to be played. A session whose last slot has been played is followed by the next one.
     """
     bookmark = bookmarks.read(folder) or begin(settings, folder, calendar)
     if force:
         return _stage(settings, folder, calendar, bookmark, None)
     hours = _hours(calendar, bookmark.session_date)
-    if next_slot(slots(settings.schedule, hours), bookmark.clock) is None:
+    if next_slot(slots(settings.schedule, hours), bookmark.after) is None:
         following = _following_session(settings, calendar, bookmark)
         if following is None:
             return NotDue(why=f"the rehearsal ended with the session of {bookmark.session_date}")
-        bookmark = bookmark.at(following, bookmark.clock)
+        bookmark = bookmark.at(following, bookmark.clock, played=True)
         hours = _hours(calendar, following)
-    slot = next_slot(slots(settings.schedule, hours), bookmark.clock, mode)
+    slot = next_slot(slots(settings.schedule, hours), bookmark.after, mode)
     if slot is None:
-        upcoming = next_slot(slots(settings.schedule, hours), bookmark.clock)
+        upcoming = next_slot(slots(settings.schedule, hours), bookmark.after)
         return NotDue(why=_nothing_left(mode, hours, upcoming, calendar))
-    bookmark = bookmark.at(hours.session_date, slot.at)
-    if not dry_run:
-        bookmarks.write(folder, bookmark)
+    bookmark = bookmark.at(hours.session_date, slot.at, played=not dry_run)
+    bookmarks.write(folder, bookmark)
     return _stage(settings, folder, calendar, bookmark, slot)
 
 
