@@ -98,6 +98,16 @@ class Environment(StrEnum):
     LIVE = "live"
 
 
+class TradingState(StrEnum):
+    """What an agent may do; the stricter of database and file applies."""
+
+    ACTIVE = "active"
+    REDUCING = "reducing"
+    """Positions may be left and protected, none opened."""
+    HALTED = "halted"
+    """As reducing, and a person has to say that trading goes on."""
+
+
 class InstrumentKind(StrEnum):
     """What a symbol stands for."""
 

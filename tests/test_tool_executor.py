@@ -15,6 +15,7 @@ from shared.errors import DatabaseUnavailable, FeedUnavailable
 from shared.models import Mode
 from tests.brokers.paper_venue import PaperVenue
 from tests.brokers.replay import MINUTE
+from tests.fixtures.databases import open_connection
 from tests.fixtures.floor import Floor
 from tool_executor import ToolExecutor, compact
 
@@ -131,6 +132,17 @@ async def test_the_portfolio_shows_profit_stops_and_what_the_session_brought(flo
     assert answer["session_result"] == "19.9"
     assert {order["type"] for order in answer["open_orders"]} == {"limit", "stop"}
     assert all(order["is_leg"] for order in answer["open_orders"])
+
+
+async def test_the_stop_of_an_entry_that_has_filled_in_part_is_not_counted_yet(
+    floor: Floor,
+) -> None:
+    floor.trade(100, volume=100)
+    executor = await floor.cycle()
+    await ask(executor, "execute_trade", BUY | {"quantity": 40})
+    (held,) = (await said(executor, "get_portfolio"))["positions"]
+
+    assert (held["quantity"], held["stops"], held["shares_without_stop"]) == ("10", [], "10")
 
 
 async def test_the_portfolio_names_orders_whose_outcome_is_not_known(floor: Floor) -> None:
@@ -294,6 +306,18 @@ async def test_the_loss_of_the_database_ends_the_cycle(floor: Floor) -> None:
         await ask(executor, "execute_trade", BUY)
 
     assert floor.at_broker() == ()
+
+
+async def test_a_database_that_does_not_answer_in_time_ends_the_cycle_too(
+    floor: Floor, trading_database_url: str
+) -> None:
+    executor = await floor.cycle()
+    other = await open_connection(trading_database_url)
+    await other.execute("BEGIN; LOCK TABLE decisions")
+    await floor.connection.execute("SET statement_timeout = 100")
+    with pytest.raises(DatabaseUnavailable):
+        await ask(executor, "log_decision", LOG)
+    await other.close()
 
 
 async def test_a_defect_inside_a_tool_is_an_error_with_a_row_and_a_traceback(

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from brokers.desk import NotPlaced, Placed, Refused
 from brokers.faults import FaultKind, Operation
 from shared.database.connection import Connection
-from shared.database.orders import move_order, unresolved_orders
+from shared.database.orders import insert_intent, move_order, unresolved_orders
 from shared.models import OrderStatus
 from shared.order_life import OrderState
 from tests.brokers.order_requests import buy, sell
@@ -281,6 +282,41 @@ async def test_a_sale_by_hand_of_what_we_bought_is_not_booked_as_ours(floor: Flo
     assert desk.orders_placed == 0
     assert floor.held() == 0
     assert await floor.rows("SELECT quantity FROM positions") == [{"quantity": 10}]
+
+
+async def test_an_intent_that_its_process_never_began_to_send_is_settled_as_not_placed(
+    floor: Floor,
+) -> None:
+    await insert_intent(
+        floor.connection,
+        agent_id=AGENT,
+        cycle_id=None,
+        request=replace(draft(), client_order_id="cat-of-a-dead-run"),
+        reason="volume",
+        currency="USD",
+        at=at(13, 59),
+    )
+    desk = await floor.desk()
+    await desk.synchronise()
+    submission = await desk.enter(draft(), why="volume")
+
+    assert record_of(submission).status is OrderState.FILLED
+    assert (await floor.rows("SELECT status FROM orders ORDER BY order_id"))[0] == {
+        "status": "not_placed"
+    }
+
+
+async def test_a_read_of_positions_that_comes_back_empty_is_not_believed_to_mean_flat(
+    floor: Floor,
+) -> None:
+    floor.list_another("OTHER")
+    await (await floor.desk()).enter(draft(), why="volume")
+    floor.fault(Operation.POSITIONS, FaultKind.EMPTY_READ)
+    submission = await (await floor.desk()).enter(draft(symbol="OTHER"), why="volume")
+
+    assert isinstance(submission, Refused)
+    assert submission.refusal.codes == ("HALTED",)
+    assert "the broker shows 0 shares of ACME, by our fills there are 10" in str(submission.refusal)
 
 
 async def test_a_report_that_contradicts_one_order_does_not_keep_the_others_from_being_read(

@@ -42,6 +42,7 @@ FULL = Outcome(
         (Status.NOTHING_TO_DO, 0),
         (Status.BUSY, 0),
         (Status.FAILED, 1),
+        (Status.INTERRUPTED, 1),
         (Status.USAGE, 2),
     ],
 )
