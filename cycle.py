@@ -163,8 +163,20 @@ class Cycle:
         if self._parts.mode is not Mode.SCAN:
             await executor.orders.synchronise()
             await executor.orders.tidy(why="filled in part", only_partly_filled=True)
+        if self._parts.mode is Mode.HEARTBEAT:
+            await self._alert_of_what_is_held_overnight(executor)
         self._closing = await executor.look()
         return self._outcome(status, reason)
+
+    async def _alert_of_what_is_held_overnight(self, executor: ToolExecutor) -> None:
+        held = await executor.positions_of_ours()
+        session = self._parts.stage.session
+        if held and self._clock.now() >= session.closes_at:
+            await executor.orders.alert(
+                f"held after the session of {session.session_date}: {', '.join(held)}",
+                "The close run did not get these positions sold; their stops and targets rest.",
+                key=f"overnight-{session.session_date}",
+            )
 
     async def _decided(self, executor: ToolExecutor) -> tuple[Status, str]:
         """Let Claude decide where there is something to ask; close mode sells by rule in any case."""

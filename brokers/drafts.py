@@ -143,10 +143,12 @@ def is_through(stop_loss: Decimal | None, symbol: str, snapshot: Snapshot) -> bo
 
 
 def _resting_targets(symbol: str, snapshot: Snapshot) -> list[Order]:
+    """Targets that came with an order of ours; a sale that a person laid down by hand is left alone."""
     return [
         order
         for order in snapshot.open_orders
         if order.symbol == symbol
+        and (order.client_order_id is not None or order.parent_order_id is not None)
         and order.side is Side.SELL
         and order.order_type is OrderType.LIMIT
         and order.status in _WORKING

@@ -177,6 +177,16 @@ async def test_when_the_budget_is_spent_the_close_sells_by_rule(theatre: Theatre
     assert await held(theatre) == []
 
 
+async def test_what_is_held_after_the_session_is_alerted(theatre: Theatre) -> None:
+    await theatre.run(Mode.TRADE, buys())
+    outcome = await theatre.run(Mode.HEARTBEAT)
+
+    assert outcome.alerts == ("held after the session of 2026-06-15: AAPL",)
+    assert [row["severity"] for row in await theatre.rows("SELECT severity FROM alerts")] == [
+        "critical"
+    ]
+
+
 async def test_a_budget_that_ends_after_a_trade_leaves_a_cycle_that_was_done(
     theatre: Theatre,
 ) -> None:
