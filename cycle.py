@@ -14,8 +14,9 @@ from time import monotonic
 
 import tools
 from brokers.desk import DeskContext
+from lookout import Workplace
 from rehearsal.stage import Stage
-from shared import consciousness, log
+from shared import consciousness, log, trading_state
 from shared.agent_loop import LoopResult, run_loop
 from shared.brain import Brain
 from shared.claude import AnthropicModel
@@ -34,9 +35,13 @@ from shared.paths import PROJECT
 from shared.prices import PRICE_FILE, load_prices
 from shared.prompts import Prompts, prompt_hash
 from shared.version import code_version
-from tool_executor import ToolExecutor, Workplace, compact
+from tool_answers import compact
+from tool_executor import ToolExecutor
 
 logger = log.get(__name__)
+
+SESSIONS_OF_BARS = 5
+"""How many earlier sessions indicators may look at, where the feed has them."""
 
 _FAILED_ENDS = {
     LoopEnd.MODEL_UNAVAILABLE,
@@ -159,7 +164,10 @@ class Cycle:
         await executor.orders.synchronise()
         if self._parts.mode is not Mode.SCAN:
             await executor.orders.tidy(why="not filled by the next cycle")
-        status, reason = await self._decided(executor)
+        lost = await self._day_is_lost(executor)
+        status, reason = (
+            await self._closed_for_loss(executor, lost) if lost else await self._decided(executor)
+        )
         if self._parts.mode is not Mode.SCAN:
             await executor.orders.synchronise()
             await executor.orders.tidy(why="filled in part", only_partly_filled=True)
@@ -169,7 +177,7 @@ class Cycle:
         return self._outcome(status, reason)
 
     async def _alert_of_what_is_held_overnight(self, executor: ToolExecutor) -> None:
-        held = await executor.positions_of_ours()
+        held = await executor.lookout.positions_of_ours()
         session = self._parts.stage.session
         if held and self._clock.now() >= session.closes_at:
             await executor.orders.alert(
@@ -178,10 +186,42 @@ class Cycle:
                 key=f"overnight-{session.session_date}",
             )
 
+    async def _day_is_lost(self, executor: ToolExecutor) -> str | None:
+        """Say by how much the day's loss limit is reached, or None; warn a person on the way there."""
+        start, limits = self._start_equity, self._settings.limits
+        if start is None or self._parts.mode is Mode.SCAN:
+            return None
+        loss = start - (await executor.look()).account.equity
+        if loss >= limits.daily_loss_limit:
+            return f"the day's loss of {loss} has reached the limit of {limits.daily_loss_limit}"
+        if loss >= start * limits.daily_loss_warning_pct / 100:
+            await executor.orders.alert(
+                f"the day's loss is {loss} {limits.currency}",
+                f"Everything is closed and trading halts at {limits.daily_loss_limit}.",
+                key=f"loss-warning-{self._parts.stage.session.session_date}",
+                severity="warning",
+            )
+        return None
+
+    async def _closed_for_loss(self, executor: ToolExecutor, why: str) -> tuple[Status, str]:
+        """Halt until the next session, then sell everything of ours; Claude is not asked."""
+        stage = self._parts.stage
+        if not self._parts.dry_run:
+            await trading_state.halt_for_daily_loss(
+                self._parts.trading,
+                agent_id=self._agent_id,
+                home=stage.home,
+                why=why,
+                at=self._clock.now(),
+                next_open=stage.calendar.next_session(stage.session.session_date).opens_at,
+                cycle_id=self._parts.cycle_id,
+            )
+        return await self._sold_by_rule(executor, Status.DONE, why)
+
     async def _decided(self, executor: ToolExecutor) -> tuple[Status, str]:
         """Let Claude decide where there is something to ask; close mode sells by rule in any case."""
         mode = self._parts.mode
-        if mode is Mode.CLOSE and not await executor.positions_of_ours():
+        if mode is Mode.CLOSE and not await executor.lookout.positions_of_ours():
             return self._idle(executor, "nothing is held, so nothing has to be closed")
         why_not = await self._nothing_to_ask(executor)
         if mode is not Mode.CLOSE:
@@ -277,6 +317,13 @@ class Cycle:
                 feed=feed,
                 connection=parts.trading,
                 session=parts.stage.session,
+                sessions=(
+                    *parts.stage.calendar.previous_sessions(
+                        parts.stage.session.session_date, SESSIONS_OF_BARS
+                    ),
+                    parts.stage.session,
+                ),
+                home=parts.stage.home,
                 context=DeskContext(
                     agent_id=self._agent_id,
                     cycle_id=parts.cycle_id,

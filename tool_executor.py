@@ -3,122 +3,68 @@
 Decides nothing: orders go to the desk, which asks safety. Nothing Claude sends gets past `tools.parse`.
 """
 
-import json
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Collection, Mapping
+from dataclasses import asdict
+from datetime import datetime, timedelta
 from decimal import Decimal
 from time import monotonic
 from typing import assert_never
 
+from market.patterns import detect
+
+import tool_answers
 import tools
-from brokers.base import Broker
-from brokers.desk import (
-    DeskContext,
-    NotPlaced,
-    OrderDesk,
-    Placed,
-    Refused,
-    Submission,
-)
-from brokers.drafts import active_stops, entry_request
-from market.base import Feed
+from brokers.desk import OrderDesk, Placed
+from brokers.drafts import entry_request
+from lookout import Lookout, Workplace
+from market.indicators import technicals
 from market.scanner import ScanOutcome, scan
+from market.timeframes import Aggregation, Timeframe, aggregate
 from shared import log
 from shared.agent_loop import ToolCall, ToolOutcome
-from shared.clock import Clock
-from shared.config import Settings
-from shared.database import accounts, orders, records
-from shared.database import positions as ledger
-from shared.database.connection import Connection
+from shared.database import records
 from shared.database.records import ScanRow
 from shared.errors import CatalystError, DatabaseUnavailable, ToolError
-from shared.models import (
-    Instrument,
-    Mode,
-    Order,
-    OrderPurpose,
-    Position,
-    Quote,
-    SessionHours,
-    Side,
-    Snapshot,
-)
-from shared.order_life import OrderState
+from shared.models import SessionHours, Snapshot
+from tool_answers import compact, time
 
 logger = log.get(__name__)
 
-_FAILURES = frozenset({"refused", "error"})
-"""Keys that only the answer to a call that did not do what was asked has."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Workplace:
-    """What one cycle works with; every part is opened and closed by the entry point."""
-
-    settings: Settings
-    mode: Mode
-    clock: Clock
-    broker: Broker
-    feed: Feed
-    connection: Connection
-    session: SessionHours | None
-    context: DeskContext
-    session_start_equity: Decimal
+MAX_ALERTS_PER_CYCLE = 3
 
 
 class ToolExecutor:
     """Carries out the calls of one cycle and keeps a row of each."""
 
-    def __init__(self, desk: Workplace) -> None:
+    def __init__(self, place: Workplace) -> None:
         """Open the order desk over the cycle's parts."""
-        self._desk: Workplace = desk
+        self._place: Workplace = place
+        self.lookout: Lookout = Lookout(place)
         self.tools_called: list[str] = []
         self.decisions: list[str] = []
+        self._alerts_sent: int = 0
+        self._closed_all: bool = False
         self.orders: OrderDesk = OrderDesk(
-            broker=desk.broker,
-            connection=desk.connection,
-            clock=desk.clock,
-            limits=desk.settings.limits,
-            context=desk.context,
+            broker=place.broker,
+            connection=place.connection,
+            clock=place.clock,
+            limits=place.settings.limits,
+            context=place.context,
             look=self.look,
         )
 
     async def look(self, symbols: Collection[str] = ()) -> Snapshot:
-        """Take one picture of account and market, with quotes for these symbols and all that is held."""
-        desk = self._desk
-        account = await desk.broker.account()
-        positions = await desk.broker.positions()
-        open_orders = await desk.broker.orders(only_open=True)
-        wanted = (
-            set(symbols) | {held.symbol for held in positions} | {o.symbol for o in open_orders}
-        )
-        unresolved = await orders.unresolved_orders(desk.connection, desk.context.agent_id)
-        return Snapshot(
-            taken_at=desk.clock.now(),
-            mode=desk.mode,
-            session=desk.session,
-            account=account,
-            positions=positions,
-            open_orders=open_orders,
-            unresolved=tuple(order.client_order_id or "?" for order in unresolved),
-            quotes=await desk.feed.quotes(wanted),
-            instruments=await self._instruments(wanted),
-            halts=await self._halts(positions),
-        )
-
-    async def positions_of_ours(self) -> tuple[str, ...]:
-        """Symbols in which our own fills left us something, whatever the broker shows at the moment."""
-        held = await ledger.open_positions(self._desk.connection, self._desk.context.agent_id)
-        return tuple(record.symbol for record in held)
+        """Take one picture of account and market."""
+        return await self.lookout.look(symbols)
 
     async def sell_what_is_held(self, *, why: str) -> tuple[list[str], list[str]]:
         """Sell every position of ours that no sale is under way for: (sold, still without a sale)."""
-        if self._desk.context.dry_run:
+        if self._place.context.dry_run:
             return [], []
-        sold = [symbol for symbol in await self._unsold() if await self._sell(symbol, why)]
+        wanted = await self.lookout.without_a_sale()
+        sold = [symbol for symbol in wanted if await self._sell(symbol, why)]
         await self.orders.synchronise()
-        return sold, await self._unsold()
+        return sold, await self.lookout.without_a_sale()
 
     async def _sell(self, symbol: str, why: str) -> bool:
         try:
@@ -130,38 +76,14 @@ class ToolExecutor:
             return False
         return all(isinstance(one, Placed) and one.problem is None for one in submissions)
 
-    async def _unsold(self) -> list[str]:
-        """Positions of ours for which no exit works at the broker."""
-        resting = await orders.open_orders(self._desk.connection, self._desk.context.agent_id)
-        leaving = {o.symbol for o in resting if o.order_purpose is OrderPurpose.EXIT}
-        return [symbol for symbol in await self.positions_of_ours() if symbol not in leaving]
-
-    async def _halts(self, positions: Sequence[Position]) -> tuple[str, ...]:
-        """Reasons not to add risk: what persons said, and holdings that the broker does not show.
-
-        A read that comes back empty is not believed to mean flat.
-        """
-        desk = self._desk
-        halts = await accounts.active_halts(
-            desk.connection, desk.context.agent_id, desk.clock.now()
-        )
-        shown = {held.symbol: held.quantity for held in positions}
-        missing = [
-            f"the broker shows {shown.get(record.symbol, 0)} shares of {record.symbol},"
-            f" by our fills there are {record.quantity}"
-            for record in await ledger.open_positions(desk.connection, desk.context.agent_id)
-            if shown.get(record.symbol, Decimal(0)) < record.quantity
-        ]
-        return (*halts, *missing)
-
     async def carry_out(self, call: ToolCall) -> ToolOutcome:
         """Do what Claude asked, or say readably why not; only the loss of the database ends the cycle."""
         self.tools_called.append(call.name)
-        started_at, started = self._desk.clock.now(), monotonic()
+        started_at, started = self._place.clock.now(), monotonic()
         try:
-            request = tools.parse(call.name, call.arguments, self._desk.mode)
+            request = tools.parse(call.name, call.arguments, self._place.mode)
             answer = await self._answer(request)
-            failed = not _FAILURES.isdisjoint(answer)
+            failed = not tool_answers.FAILURES.isdisjoint(answer)
             outcome = ToolOutcome(content=compact(answer), is_error=failed)
         except DatabaseUnavailable:
             raise
@@ -171,8 +93,8 @@ class ToolExecutor:
             logger.exception("tool_failed", tool=call.name)
             outcome = ToolOutcome(content=f"{call.name} failed inside Catalyst", is_error=True)
         await records.record_tool_call(
-            self._desk.connection,
-            cycle_id=self._desk.context.cycle_id,
+            self._place.connection,
+            cycle_id=self._place.context.cycle_id,
             sequence=len(self.tools_called),
             tool_use_id=call.tool_use_id,
             name=call.name,
@@ -185,63 +107,72 @@ class ToolExecutor:
         return outcome
 
     async def _answer(self, request: tools.ToolRequest) -> Mapping[str, object]:
+        """Answer with the time first, so that Claude always knows of when a thing is true."""
+        answered = await self._answer_about_market(request)
+        return {"as_of": time(self._place.clock.now()), **answered}
+
+    async def _answer_about_market(self, request: tools.ToolRequest) -> Mapping[str, object]:
         match request:
             case tools.ScanMarket():
                 return await self._scan(request.limit)
             case tools.GetQuote():
                 return await self._quote(request.symbol)
+            case tools.GetTechnicals():
+                return await self._technicals(request)
+            case tools.DetectPatterns():
+                return await self._patterns(request)
+            case tools.GetNews():
+                return await self._news(request)
+            case _:
+                return await self._answer_about_account(request)
+
+    async def _answer_about_account(self, request: tools.AccountRequest) -> Mapping[str, object]:
+        match request:
+            case tools.CheckRisk():
+                return await self._check(request)
             case tools.GetPortfolio():
                 return await self.portfolio()
             case tools.ExecuteTrade():
                 return await self._trade(request)
+            case tools.ClosePosition():
+                return await self._close(request)
+            case tools.CloseAll():
+                return await self._close_all(request)
+            case tools.SendAlert():
+                return await self._alert(request)
             case tools.LogDecision():
                 return await self._decide(request)
             case _:
                 assert_never(request)
 
     async def _scan(self, limit: int) -> Mapping[str, object]:
-        desk = self._desk
-        symbols, now = await desk.feed.symbols(), desk.clock.now()
+        place = self._place
+        symbols, now = await place.feed.symbols(), place.clock.now()
         outcome = scan(
-            quotes=await desk.feed.quotes(symbols),
-            instruments=await self._instruments(symbols),
-            bars=await desk.feed.bars(symbols, start=_session_start(desk.session, now), end=now),
-            baselines=await desk.feed.baselines(symbols),
-            session=desk.session,
+            quotes=await place.feed.quotes(symbols),
+            instruments=await self.lookout.instruments(symbols),
+            bars=await place.feed.bars(symbols, start=_session_start(place.session, now), end=now),
+            baselines=await place.feed.baselines(symbols),
+            session=place.session,
             now=now,
             limit=limit,
-            max_quote_age_seconds=desk.settings.limits.max_quote_age_seconds,
+            max_quote_age_seconds=place.settings.limits.max_quote_age_seconds,
         )
         await self._record_scan(outcome)
         return {
-            "as_of": _time(now),
-            "currency": desk.settings.market.currency,
-            "data": desk.feed.description.label,
-            "candidates": [
-                {
-                    "symbol": found.symbol,
-                    "rank": found.rank,
-                    "price": found.price,
-                    "change_pct": _rounded(found.change_pct),
-                    "change_from_open_pct": _rounded(found.change_from_open_pct),
-                    "numbers_of": found.basis,
-                    "session_volume": found.session_volume,
-                    "relative_volume": _rounded(found.relative_volume),
-                    "spread_pct": _rounded(found.spread_pct),
-                    "score": _rounded(found.score),
-                }
-                for found in outcome.candidates
-            ],
+            "currency": place.settings.market.currency,
+            "data": place.feed.description.label,
+            "candidates": [tool_answers.candidate(found) for found in outcome.candidates],
             "excluded": outcome.excluded,
             "why_empty": outcome.why_empty,
         }
 
     async def _record_scan(self, outcome: ScanOutcome) -> None:
-        desk = self._desk
+        place = self._place
         await records.record_scan(
-            desk.connection,
-            agent_id=desk.context.agent_id,
-            cycle_id=desk.context.cycle_id,
+            place.connection,
+            agent_id=place.context.agent_id,
+            cycle_id=place.context.cycle_id,
             candidates=[
                 ScanRow(
                     symbol=found.symbol,
@@ -254,41 +185,107 @@ class ToolExecutor:
                 )
                 for found in outcome.candidates
             ],
-            at=desk.clock.now(),
+            at=place.clock.now(),
         )
 
     async def _quote(self, symbol: str) -> Mapping[str, object]:
-        quotes = await self._desk.feed.quotes((symbol,))
-        quote = quotes.get(symbol)
+        place = self._place
+        quote = (await place.feed.quotes((symbol,))).get(symbol)
         if quote is None:
-            return {
-                "as_of": _time(self._desk.clock.now()),
-                "symbol": symbol,
-                "quote": None,
-                "why": "no quote is known for this symbol",
-            }
-        instrument = await self._desk.broker.instrument(symbol)
+            return {"symbol": symbol, "quote": None, "why": "no quote is known for this symbol"}
+        instrument = await place.broker.instrument(symbol)
         return {
-            **_quote_answer(quote, self._desk.clock.now(), self._desk.settings.market.currency),
+            **tool_answers.quote(quote, place.clock.now(), place.settings.market.currency),
             "tradable": instrument is not None and instrument.tradable,
             "lot_size": None if instrument is None else instrument.lot_size,
         }
 
-    async def portfolio(self) -> Mapping[str, object]:
-        """Describe account, positions and open orders as Claude reads them."""
-        snapshot = await self.look()
-        account = snapshot.account
+    async def _technicals(self, request: tools.GetTechnicals) -> Mapping[str, object]:
+        bars = await self._bars(request.symbol, request.timeframe)
         return {
-            "as_of": _time(snapshot.taken_at),
+            "symbol": request.symbol,
+            "timeframe": request.timeframe,
+            "currency": self._place.settings.market.currency,
+            **asdict(technicals(bars.complete, session=self._place.session)),
+        }
+
+    async def _patterns(self, request: tools.DetectPatterns) -> Mapping[str, object]:
+        bars = await self._bars(request.symbol, request.timeframe)
+        return {
+            "symbol": request.symbol,
+            "timeframe": request.timeframe,
+            "currency": self._place.settings.market.currency,
+            "bars_used": len(bars.complete),
+            "patterns": [asdict(pattern) for pattern in detect(bars.complete)],
+        }
+
+    async def _bars(self, symbol: str, timeframe: tools.Timeframe) -> Aggregation:
+        place = self._place
+        now, known_from = place.clock.now(), place.sessions[0].opens_at
+        minutes = (await place.feed.bars((symbol,), start=known_from, end=now)).get(symbol)
+        if not minutes:
+            msg = f"no bars are known for {symbol} since {time(known_from)}"
+            raise ToolError(msg)
+        return aggregate(
+            minutes,
+            Timeframe(timeframe.value),
+            sessions=place.sessions,
+            known_from=known_from,
+            known_until=now,
+        )
+
+    async def _news(self, request: tools.GetNews) -> Mapping[str, object]:
+        place = self._place
+        now = place.clock.now()
+        if not place.feed.description.has_news:
+            return {"symbol": request.symbol, "headlines": [], "why_empty": "this feed has no news"}
+        seen = await place.feed.headlines(
+            (request.symbol,), since=now - timedelta(hours=request.hours)
+        )
+        return {
+            "symbol": request.symbol,
+            "notice": tool_answers.NOTICE,
+            "headlines": tool_answers.headlines(seen, now),
+        }
+
+    async def portfolio(self) -> Mapping[str, object]:
+        """Describe account, positions, open orders and what is left of the day's limits."""
+        snapshot = await self.look()
+        account, limits = snapshot.account, self._place.settings.limits
+        start = self._place.session_start_equity
+        result = account.equity - start
+        return {
             "currency": account.currency,
             "cash": account.cash,
             "equity": account.equity,
             "buying_power": account.buying_power,
-            "session_result": account.equity - self._desk.session_start_equity,
-            "positions": [_position_answer(held, snapshot) for held in snapshot.positions],
-            "open_orders": [_order_answer(order) for order in snapshot.open_orders],
+            "session_result": result,
+            "daily_loss_warning": -result >= start * limits.daily_loss_warning_pct / 100,
+            "entries_left_today": max(
+                0, limits.max_trades_per_day - sum(snapshot.entries_today.values())
+            ),
+            "trading_state": snapshot.state,
+            "state_reasons": list(snapshot.halts),
+            "positions": [tool_answers.position(held, snapshot) for held in snapshot.positions],
+            "open_orders": [tool_answers.order(order) for order in snapshot.open_orders],
             "unresolved_orders": list(snapshot.unresolved),
         }
+
+    async def _check(self, request: tools.CheckRisk) -> Mapping[str, object]:
+        if request.side is tools.TradeSide.SELL:
+            refusals = await self.orders.advise_exit(request.symbol, request.quantity)
+        else:
+            draft = entry_request(
+                symbol=request.symbol,
+                quantity=request.quantity,
+                limit_price=request.entry_price,
+                stop_loss=request.stop_loss,
+                take_profit=request.take_profit,
+            )
+            refusals = await self.orders.advise_entry(draft)
+        reasons = [reason for refusal in refusals for reason in tool_answers.refusal(refusal)]
+        note = "advice only: the same rules decide again when an order is asked for"
+        return {"approved": not reasons, "reasons": reasons, "note": note}
 
     async def _trade(self, request: tools.ExecuteTrade) -> Mapping[str, object]:
         if request.side is tools.TradeSide.SELL:
@@ -305,31 +302,56 @@ class ToolExecutor:
                 take_profit=request.take_profit,
             )
             submissions = (await self.orders.enter(draft, why=request.reason),)
-        return {
-            "as_of": _time(self._desk.clock.now()),
-            "currency": self._desk.context.currency,
-            **_trade_answer(submissions),
-        }
+        return {"currency": self._place.context.currency, **tool_answers.trade(submissions)}
+
+    async def _close(self, request: tools.ClosePosition) -> Mapping[str, object]:
+        if request.symbol not in await self.lookout.positions_of_ours():
+            msg = f"no position of yours in {request.symbol} is open"
+            raise ToolError(msg)
+        submissions = await self.orders.exit(request.symbol, why=request.reason)
+        return {"currency": self._place.context.currency, **tool_answers.trade(submissions)}
+
+    async def _close_all(self, request: tools.CloseAll) -> Mapping[str, object]:
+        session, now = self._place.session, self._place.clock.now()
+        if session is None or not session.is_open(now):
+            raise ToolError("close_all works only while the exchange is open")
+        if self._closed_all:
+            raise ToolError("close_all was called in this cycle already")
+        self._closed_all = True
+        await self.orders.alert(
+            "Claude closed all positions", request.reason, key=f"all-{self._place.context.cycle_id}"
+        )
+        sold, left = await self.sell_what_is_held(why=request.reason)
+        return {"sold": sold, **({"error": f"still held: {', '.join(left)}"} if left else {})}
+
+    async def _alert(self, request: tools.SendAlert) -> Mapping[str, object]:
+        if self._alerts_sent >= MAX_ALERTS_PER_CYCLE:
+            msg = f"{MAX_ALERTS_PER_CYCLE} alerts were sent in this cycle already"
+            raise ToolError(msg)
+        self._alerts_sent += 1
+        await self.orders.alert(
+            request.subject,
+            request.message,
+            key=f"claude-{request.subject}",
+            severity=request.severity.value,
+        )
+        return {"queued": True, "note": "it goes to the operator's fixed address"}
 
     async def _decide(self, request: tools.LogDecision) -> Mapping[str, object]:
-        desk = self._desk
+        place = self._place
         decision_id = await records.record_decision(
-            desk.connection,
-            agent_id=desk.context.agent_id,
-            cycle_id=desk.context.cycle_id,
+            place.connection,
+            agent_id=place.context.agent_id,
+            cycle_id=place.context.cycle_id,
             decision=request.decision,
             symbol=request.symbol,
             reasoning=request.reasoning,
             confidence=request.confidence,
-            model=desk.settings.claude.model,
-            at=desk.clock.now(),
+            model=place.settings.claude.model,
+            at=place.clock.now(),
         )
         self.decisions.append(f"{request.decision}: {request.reasoning}")
-        return {"as_of": _time(desk.clock.now()), "recorded": decision_id}
-
-    async def _instruments(self, symbols: Collection[str]) -> Mapping[str, Instrument]:
-        found = [await self._desk.broker.instrument(symbol) for symbol in sorted(symbols)]
-        return {instrument.symbol: instrument for instrument in found if instrument is not None}
+        return {"recorded": decision_id}
 
 
 def _limit_price(request: tools.ExecuteTrade) -> Decimal | None:
@@ -353,131 +375,5 @@ def _require_no_prices(request: tools.ExecuteTrade) -> None:
         raise ToolError(msg)
 
 
-def _trade_answer(submissions: Sequence[Submission]) -> Mapping[str, object]:
-    """Tell what became of a trade; an exit through several orders lists them."""
-    answers = [_submission_answer(submission) for submission in submissions]
-    if len(answers) == 1:
-        return answers[0]
-    failures = {key: answer[key] for answer in answers for key in _FAILURES if key in answer}
-    return {"orders": answers, **failures}
-
-
-def _submission_answer(submission: Submission) -> Mapping[str, object]:
-    match submission:
-        case Refused():
-            return {
-                "status": "refused",
-                "refused": [
-                    {"code": reason.code, "text": reason.text}
-                    for reason in submission.refusal.reasons
-                ],
-            }
-        case NotPlaced():
-            return {"status": "dry_run", "note": "safety agrees; a dry run places nothing"}
-        case Placed():
-            record = submission.record
-            return {
-                **_trouble(submission),
-                "status": record.status,
-                "duplicate_of_earlier_call": submission.duplicate,
-                "client_order_id": record.client_order_id,
-                "symbol": record.symbol,
-                "side": record.side,
-                "quantity": record.quantity,
-                "filled_quantity": record.filled_quantity,
-                "average_fill_price": record.filled_price,
-                "limit_price": record.limit_price,
-                "stop_loss": record.stop_loss,
-                "take_profit": record.take_profit,
-            }
-        case _:
-            assert_never(submission)
-
-
-def _trouble(submission: Placed) -> Mapping[str, object]:
-    """Say in a sentence that the broker does not have the order, or may not have it."""
-    record = submission.record
-    why = submission.problem or record.reject_reason or "see the answer to the first call"
-    if record.status.is_unresolved:
-        return {
-            "error": f"the broker may or may not have this order, and it is not sent again: {why}"
-        }
-    if record.status in {OrderState.REJECTED, OrderState.NOT_PLACED}:
-        return {"error": f"the broker does not have this order: {why}"}
-    return {}
-
-
-def _quote_answer(quote: Quote, now: datetime, currency: str) -> Mapping[str, object]:
-    return {
-        "symbol": quote.symbol,
-        "currency": currency,
-        "bid": quote.bid,
-        "ask": quote.ask,
-        "last": quote.last,
-        "bid_and_ask_are": quote.source,
-        "halted": quote.halted,
-        "session_open": quote.session_open,
-        "session_volume": quote.session_volume,
-        "previous_close": quote.previous_close,
-        "at": _time(quote.at),
-        "age_seconds": (now - quote.at).total_seconds(),
-    }
-
-
-def _position_answer(held: Position, snapshot: Snapshot) -> Mapping[str, object]:
-    stops = active_stops(held.symbol, snapshot)
-    protected = sum(stop.remaining_quantity for stop in stops)
-    gain = None if held.market_price is None else held.market_price - held.average_price
-    return {
-        "symbol": held.symbol,
-        "quantity": held.quantity,
-        "average_price": held.average_price,
-        "market_price": held.market_price,
-        "unrealized_pnl": None if gain is None else gain * held.quantity,
-        "unrealized_pct": _percent(gain, held.average_price),
-        "stops": [stop.stop_price for stop in stops],
-        "shares_without_stop": max(Decimal(0), held.quantity - protected),
-    }
-
-
-def _percent(part: Decimal | None, of: Decimal) -> Decimal | None:
-    return None if part is None or of <= 0 else _rounded(part / of * 100)
-
-
-def _order_answer(order: Order) -> Mapping[str, object]:
-    return {
-        "symbol": order.symbol,
-        "side": order.side,
-        "type": order.order_type,
-        "is_leg": order.side is Side.SELL and order.parent_order_id is not None,
-        "quantity": order.quantity,
-        "filled_quantity": order.filled_quantity,
-        "limit_price": order.limit_price,
-        "stop_price": order.stop_price,
-        "status": order.status,
-        "since": _time(order.submitted_at),
-    }
-
-
 def _session_start(session: SessionHours | None, now: datetime) -> datetime:
     return now if session is None else min(session.opens_at, now)
-
-
-def _rounded(number: Decimal | None) -> Decimal | None:
-    return None if number is None else round(number, 2)
-
-
-def _time(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
-
-
-def compact(answer: Mapping[str, object]) -> str:
-    """Write an answer as JSON without blanks; money keeps its exact digits."""
-    return json.dumps(answer, separators=(",", ":"), default=_plain)
-
-
-def _plain(value: object) -> object:
-    """Write money as its exact text without needless zeros."""
-    if isinstance(value, Decimal):
-        return format(value.normalize(), "f") if value else "0"
-    return str(value)

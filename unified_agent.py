@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from time import monotonic
 from typing import TextIO
@@ -21,9 +21,9 @@ import safety
 from shared import config_file, environment, log
 from shared.brain import Brain, default_brain
 from shared.claude import ANTHROPIC_URL, AnthropicModel
-from shared.clock import SystemClock
-from shared.config import Configuration
-from shared.errors import Busy, CatalystError, ConfigError
+from shared.clock import Clock, SystemClock
+from shared.config import AlertSettings, Configuration
+from shared.errors import Busy, CatalystError, ConfigError, DatabaseUnavailable
 from shared.lock import hold, hold_advisory
 from shared.models import Mode
 from shared.outcome import Outcome, Status
@@ -50,6 +50,18 @@ class Arguments:
     brain: Brain | None
 
 
+@dataclass(slots=True, kw_only=True)
+class Afterwards:
+    """What is needed when the lock is free again; a run fills it in as far as it gets."""
+
+    environ: Mapping[str, str]
+    configuration: Configuration | None = None
+    where: tuple[str, Clock] | None = None
+    """Name of the embedded database with the alerts, and the clock they go by."""
+    due_alerts: int | None = None
+    """How many wait to be sent; None is "not known"."""
+
+
 def main(
     argv: Sequence[str] | None = None,
     *,
@@ -61,23 +73,28 @@ def main(
     out, err = stdout or sys.stdout, stderr or sys.stderr
     arguments = _parse(argv)
     started = monotonic()
-    outcome = _guarded(arguments, os.environ if environ is None else environ)
-    outcome = outcome.lasting(monotonic() - started)
-    err.write(f"{outcome.sentence()}\n")
-    if arguments.as_json:
-        out.write(json.dumps(outcome.as_json()) + "\n")
-        out.flush()
+    afterwards = Afterwards(environ=os.environ if environ is None else environ)
+    try:
+        outcome = _guarded(arguments, afterwards).lasting(monotonic() - started)
+        err.write(f"{outcome.sentence()}\n")
+        if arguments.as_json:
+            out.write(json.dumps(outcome.as_json()) + "\n")
+            out.flush()
+        _tell(outcome, afterwards)
+    finally:
+        log.tear_down()
     return outcome.exit_code
 
 
-def _guarded(arguments: Arguments, environ: Mapping[str, str]) -> Outcome:
+def _guarded(arguments: Arguments, afterwards: Afterwards) -> Outcome:
     """Turn whatever happens into an outcome with one sentence and an exit code."""
     agent = arguments.agent or "catalyst"
     try:
-        environ = environment.read_environment(PROJECT, environ)
+        environ = afterwards.environ = environment.read_environment(PROJECT, afterwards.environ)
         agent = environment.agent_name(arguments.agent, environ)
         configuration = config_file.load(agent, environ, project=PROJECT, checks=CHECKS)
-        return _locked_run(arguments, configuration, environ)
+        afterwards.configuration = configuration
+        return _locked_run(arguments, configuration, afterwards)
     except Busy as error:
         return Outcome.of(agent, arguments.mode, Status.BUSY, str(error))
     except ConfigError as error:
@@ -92,13 +109,44 @@ def _guarded(arguments: Arguments, environ: Mapping[str, str]) -> Outcome:
         logger.exception("run_failed")
         what = f"a defect in Catalyst: {type(error).__name__}: {error}"
         return Outcome.of(agent, arguments.mode, Status.FAILED, what)
-    finally:
-        log.tear_down()
+
+
+def _tell(outcome: Outcome, afterwards: Afterwards) -> None:
+    """Tell whoever watches; whatever goes wrong here changes nothing about how the run ended."""
+    try:
+        asyncio.run(_ping_and_send(outcome, afterwards))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        logger.warning("telling_interrupted")
+    except CatalystError as error:
+        logger.warning("telling_failed", error=str(error))
+    except Exception:
+        logger.exception("telling_failed")
+
+
+async def _ping_and_send(outcome: Outcome, afterwards: Afterwards) -> None:
+    """Call PING_URL and work off the outbox; the lock is free, so no cycle waits for a server."""
+    environ, configuration = afterwards.environ, afterwards.configuration
+    settings = AlertSettings() if configuration is None else configuration.settings.alerts
+    # a run that found another one at work says nothing about it: that one may hang
+    if environ.get("PING_URL") and outcome.status is not Status.BUSY:
+        from shared.ping import ping
+
+        await ping(
+            environ,
+            succeeded=outcome.exit_code == 0,
+            timeout_seconds=settings.ping_timeout_seconds,
+        )
+    where = afterwards.where
+    if configuration is not None and where is not None and afterwards.due_alerts != 0:
+        from shared.alerts import Outbox, send_outbox
+
+        await send_outbox(configuration, Outbox(embedded_name=where[0], clock=where[1]), environ)
 
 
 def _locked_run(
-    arguments: Arguments, configuration: Configuration, environ: Mapping[str, str]
+    arguments: Arguments, configuration: Configuration, afterwards: Afterwards
 ) -> Outcome:
+    environ = afterwards.environ
     home = data_directory(environ)
     agent_id = configuration.settings.agent.id
     logged = _log_to(arguments, configuration, environ)
@@ -106,13 +154,13 @@ def _locked_run(
         logger.warning("environment_notice", notice=notice)
     lock = home / "locks" / f"{agent_id}.lock"
     with hold(lock, agent_id=agent_id, mode=arguments.mode, clock=SystemClock()):
-        return asyncio.run(_run(arguments, configuration, environ, logged))
+        return asyncio.run(_run(arguments, configuration, afterwards, logged))
 
 
 async def _run(
     arguments: Arguments,
     configuration: Configuration,
-    environ: Mapping[str, str],
+    afterwards: Afterwards,
     logged: log.LogOutcome,
 ) -> Outcome:
     """Compose the run: stage, databases, cycle; close them in reverse whatever happens."""
@@ -120,7 +168,9 @@ async def _run(
     from market import calendar
     from rehearsal.stage import NotDue, set_stage
     from shared.database.opening import open_databases
+    from shared.database.records import count_due_alerts
 
+    environ = afterwards.environ
     settings, home = configuration.settings, data_directory(environ)
     _end_cleanly_when_told()
     brain = arguments.brain or default_brain(settings)
@@ -141,6 +191,7 @@ async def _run(
             stack, configuration, environ=environ, home=home, embedded_names=names
         )
         await stack.enter_async_context(hold_advisory(databases.trading, settings.agent.id))
+        afterwards.where = (names[0], stage.clock)
         cycle_id = await name_cycle(databases.trading, settings.agent.id, arguments.mode, stage)
         logged.enter_cycle(cycle_id, stage.clock)
         cycle = Cycle(
@@ -158,7 +209,12 @@ async def _run(
                 log_problem=logged.problem,
             )
         )
-        return await cycle.run()
+        outcome = await cycle.run()
+        with suppress(DatabaseUnavailable):
+            afterwards.due_alerts = await count_due_alerts(
+                databases.trading, settings.agent.id, stage.clock.now()
+            )
+        return outcome
 
 
 def _model_opener(brain: Brain, configuration: Configuration) -> Callable[[], AnthropicModel]:

@@ -25,6 +25,7 @@ from shared.database import broker_reports, orders, positions, records
 from shared.database.connection import Connection
 from shared.database.orders import OrderRecord
 from shared.database.positions import PositionRecord
+from shared.database.records import Severity
 from shared.errors import (
     BrokerUnavailable,
     InvalidTransition,
@@ -210,7 +211,28 @@ class OrderDesk:
                 made += await self._protect(record, naked, snapshot)
         return tuple(made)
 
-    async def alert(self, subject: str, body: str, *, key: str) -> None:
+    async def advise_entry(self, draft: OrderRequest) -> tuple[Refusal, ...]:
+        """Say what safety would answer to an entry now; empty when it would agree."""
+        snapshot = await self._look((draft.symbol,))
+        instrument = snapshot.instruments.get(draft.symbol)
+        request = draft if instrument is None else safety.on_tick(draft, instrument)
+        return self._refusals([request], snapshot)
+
+    async def advise_exit(self, symbol: str, quantity: int) -> tuple[Refusal, ...]:
+        """Say what safety would answer to leaving a position now; empty when it would agree."""
+        snapshot = await self._look((symbol,))
+        return self._refusals(exit_requests(symbol, quantity, snapshot) or [], snapshot)
+
+    def _refusals(
+        self, requests: Sequence[OrderRequest], snapshot: Snapshot
+    ) -> tuple[Refusal, ...]:
+        now = self._clock.now()
+        verdicts = [safety.review(one, snapshot, self._limits, now) for one in requests]
+        return tuple(verdict for verdict in verdicts if isinstance(verdict, Refusal))
+
+    async def alert(
+        self, subject: str, body: str, *, key: str, severity: Severity = "critical"
+    ) -> None:
         """Tell a person: a row in the outbox, a line in the log, a word in the run's outcome."""
         logger.error("alert", subject=subject, body=body)
         self.alerts.append(subject)
@@ -218,7 +240,7 @@ class OrderDesk:
             self._connection,
             agent_id=self._context.agent_id,
             cycle_id=self._context.cycle_id,
-            severity="critical",
+            severity=severity,
             subject=subject,
             body=body,
             dedupe_key=key,

@@ -10,7 +10,7 @@ from decimal import ROUND_CEILING, ROUND_HALF_UP, Decimal
 from enum import StrEnum
 from itertools import groupby
 
-from shared.models import Fee, Side
+from shared.models import Fee, InstrumentKind, Side
 
 _CENT = Decimal("0.01")
 
@@ -33,6 +33,8 @@ class FeeRate:
     basis: Basis
     sides: frozenset[Side]
     source: str
+    exempt: frozenset[InstrumentKind] = frozenset()
+    """Kinds that are not charged."""
     minimum: Decimal | None = None
     maximum: Decimal | None = None
     quantum: Decimal = _CENT
@@ -52,108 +54,115 @@ class FeeRate:
 
 _SELL = frozenset({Side.SELL})
 _BOTH = frozenset(Side)
-_ALWAYS = date(1970, 1, 1)
+_FUNDS = frozenset({InstrumentKind.ETF})
 
-_SEC = "Securities Exchange Act section 31; SEC order 34-104909"
-_TAF = "FINRA By-Laws, Schedule A, section 1: Trading Activity Fee"
-_HKEX = "hkex.com.hk, Rules and Regulations, Fees"
+
+def _section_31(effective_from: date, dollars_per_million: str) -> FeeRate:
+    return FeeRate(
+        name="sec_section_31",
+        effective_from=effective_from,
+        rate=Decimal(dollars_per_million) / 1_000_000,
+        basis=Basis.VALUE,
+        sides=_SELL,
+        source="Securities Exchange Act, section 31; the SEC's fee rate advisories and yearly orders",
+    )
+
+
+def _activity_fee(effective_from: date, rate: str, most: str) -> FeeRate:
+    return FeeRate(
+        name="finra_taf",
+        effective_from=effective_from,
+        rate=Decimal(rate),
+        basis=Basis.SHARES,
+        sides=_SELL,
+        maximum=Decimal(most),
+        source="FINRA By-Laws, Schedule A, section 1: Trading Activity Fee",
+    )
+
+
+def _hong_kong(
+    name: str,
+    effective_from: date,
+    percent: str,
+    source: str,
+    *,
+    minimum: str | None = None,
+    maximum: str | None = None,
+) -> FeeRate:
+    return FeeRate(
+        name=name,
+        effective_from=effective_from,
+        rate=Decimal(percent) / 100,
+        basis=Basis.VALUE,
+        sides=_BOTH,
+        minimum=None if minimum is None else Decimal(minimum),
+        maximum=None if maximum is None else Decimal(maximum),
+        rounding=ROUND_HALF_UP,
+        source=source,
+    )
+
+
+def _stamp_duty(effective_from: date, percent: str) -> FeeRate:
+    return FeeRate(
+        name="stamp_duty",
+        effective_from=effective_from,
+        rate=Decimal(percent) / 100,
+        basis=Basis.VALUE,
+        sides=_BOTH,
+        exempt=_FUNDS,
+        quantum=Decimal(1),
+        source="Stamp Duty Ordinance (Cap. 117), First Schedule, head 2; exchange-traded funds exempt",
+    )
+
 
 US_RATES: tuple[FeeRate, ...] = (
-    FeeRate(
-        name="sec_section_31",
-        effective_from=date(2025, 5, 14),
-        rate=Decimal(0),
-        basis=Basis.VALUE,
-        sides=_SELL,
-        source=_SEC,
-    ),
-    FeeRate(
-        name="sec_section_31",
-        effective_from=date(2026, 4, 4),
-        rate=Decimal("0.0000206"),
-        basis=Basis.VALUE,
-        sides=_SELL,
-        source=_SEC,
-    ),
-    FeeRate(
-        name="finra_taf",
-        effective_from=date(2026, 1, 1),
-        rate=Decimal("0.000195"),
-        basis=Basis.SHARES,
-        sides=_SELL,
-        maximum=Decimal("9.79"),
-        source=_TAF,
-    ),
-    FeeRate(
-        name="finra_taf",
-        effective_from=date(2027, 1, 1),
-        rate=Decimal("0.000232"),
-        basis=Basis.SHARES,
-        sides=_SELL,
-        maximum=Decimal("11.61"),
-        source=_TAF,
-    ),
+    _section_31(date(2018, 5, 22), "13.00"),
+    _section_31(date(2019, 4, 16), "20.70"),
+    _section_31(date(2020, 2, 18), "22.10"),
+    _section_31(date(2021, 2, 25), "5.10"),
+    _section_31(date(2022, 5, 14), "22.90"),
+    _section_31(date(2023, 2, 27), "8.00"),
+    _section_31(date(2024, 5, 22), "27.80"),
+    _section_31(date(2025, 5, 14), "0"),
+    _section_31(date(2026, 4, 4), "20.60"),
+    _activity_fee(date(2012, 7, 1), "0.000119", "5.95"),
+    _activity_fee(date(2022, 1, 1), "0.000130", "6.49"),
+    _activity_fee(date(2023, 1, 1), "0.000145", "7.27"),
+    _activity_fee(date(2024, 1, 1), "0.000166", "8.30"),
+    _activity_fee(date(2026, 1, 1), "0.000195", "9.79"),
+    _activity_fee(date(2027, 1, 1), "0.000232", "11.61"),
 )
 """United States: no commission; both charges are rounded up to the cent, and fall on sells alone."""
 
+_HKEX = "HKEX, Fees, Securities (Hong Kong), Transaction"
+_HKEX_2013 = "HKEX, Transaction Costs, as of 23 October 2013"
+_HKEX_2023 = "HKEX market communication 221101news: the tariff goes, the fee rises"
+
 HK_RATES: tuple[FeeRate, ...] = (
-    FeeRate(
-        name="commission",
-        effective_from=_ALWAYS,
-        rate=Decimal("0.0003"),
-        basis=Basis.VALUE,
-        sides=_BOTH,
-        minimum=Decimal(3),
-        rounding=ROUND_HALF_UP,
-        source="support.futunn.com, paper trading: 0.03 %, at least HK$3 an order",
+    _hong_kong(
+        *("commission", date(1970, 1, 1), "0.03"),
+        "support.futunn.com, paper trading; a choice of the model, for any day",
+        minimum="3",
     ),
-    FeeRate(
-        name="stamp_duty",
-        effective_from=date(2023, 11, 17),
-        rate=Decimal("0.001"),
-        basis=Basis.VALUE,
-        sides=_BOTH,
-        quantum=Decimal(1),
-        source="Stamp Duty Ordinance (Cap. 117): 0.1 %, rounded up to the dollar",
+    _stamp_duty(date(2001, 9, 1), "0.1"),
+    _stamp_duty(date(2021, 8, 1), "0.13"),
+    _stamp_duty(date(2023, 11, 17), "0.1"),
+    _hong_kong("sfc_levy", date(2014, 11, 1), "0.0027", _HKEX),
+    _hong_kong("afrc_levy", date(2013, 10, 23), "0", f"{_HKEX_2013}: not known yet"),
+    _hong_kong("afrc_levy", date(2022, 1, 1), "0.00015", _HKEX),
+    _hong_kong("trading_fee", date(2013, 10, 23), "0.005", _HKEX_2013),
+    _hong_kong("trading_fee", date(2023, 1, 1), "0.00565", _HKEX_2023),
+    _hong_kong("trading_tariff", date(2013, 10, 23), "0", _HKEX_2013, minimum="0.50"),
+    _hong_kong("trading_tariff", date(2023, 1, 1), "0", _HKEX_2023),
+    _hong_kong(
+        *("settlement_fee", date(2019, 1, 1), "0.002"),
+        "HKSCC; in force on this day at the latest",
+        minimum="2",
+        maximum="100",
     ),
-    FeeRate(
-        name="sfc_levy",
-        effective_from=_ALWAYS,
-        rate=Decimal("0.000027"),
-        basis=Basis.VALUE,
-        sides=_BOTH,
-        rounding=ROUND_HALF_UP,
-        source=_HKEX,
-    ),
-    FeeRate(
-        name="afrc_levy",
-        effective_from=_ALWAYS,
-        rate=Decimal("0.0000015"),
-        basis=Basis.VALUE,
-        sides=_BOTH,
-        rounding=ROUND_HALF_UP,
-        source=_HKEX,
-    ),
-    FeeRate(
-        name="trading_fee",
-        effective_from=_ALWAYS,
-        rate=Decimal("0.0000565"),
-        basis=Basis.VALUE,
-        sides=_BOTH,
-        rounding=ROUND_HALF_UP,
-        source=_HKEX,
-    ),
-    FeeRate(
-        name="settlement_fee",
-        effective_from=date(2025, 6, 30),
-        rate=Decimal("0.000042"),
-        basis=Basis.VALUE,
-        sides=_BOTH,
-        rounding=ROUND_HALF_UP,
-        source="HKSCC: 0.0042 %, without minimum or maximum since 30 June 2025",
-    ),
+    _hong_kong("settlement_fee", date(2025, 6, 30), "0.0042", "HKSCC: no least and no most"),
 )
-"""Hong Kong: shares pay stamp duty; exempt products (ETFs, REITs) are charged it here all the same."""
+"""Hong Kong: both sides pay, per order and day; REITs, exempt from stamp duty too, count as shares."""
 
 _SCHEDULES = {"USD": US_RATES, "HKD": HK_RATES}
 
@@ -170,6 +179,7 @@ def fees_for_fill(
     quantity: int,
     price: Decimal,
     on: date,
+    kind: InstrumentKind = InstrumentKind.STOCK,
     earlier_quantity: int = 0,
     earlier_value: Decimal = Decimal(0),
 ) -> tuple[Fee, ...]:
@@ -177,7 +187,8 @@ def fees_for_fill(
 
     Each charge is worked out and rounded once for all that the order did on the exchange date `on`, so
     that filling in parts costs no more than filling whole: a fill owes what the total grew by. `earlier_*`
-    is what the same order filled before, that day. FINRA's cap is per trade; here it is per order and day.
+    is what the same order filled before, that day. FINRA's cap and Hong Kong's former tariff are per
+    trade; here they are per order and day. Some kinds are exempt from some charges; shares from none.
     A day before a charge's first row is charged at that row's rate, and the name says so.
     Raises ValueError for a currency without a schedule.
     """
@@ -187,7 +198,7 @@ def fees_for_fill(
     value = price * quantity
     fees: list[Fee] = []
     for name, row in _rows_on(_SCHEDULES[currency], on):
-        if side not in row.sides:
+        if side not in row.sides or kind in row.exempt:
             continue
         total = row.charge(earlier_quantity + quantity, earlier_value + value)
         amount = total - row.charge(earlier_quantity, earlier_value)

@@ -1,13 +1,18 @@
 """Writes the committed calendar tables from exchange_calendars; development only, never imported by a run.
 
 python -m market.generate_calendar
+
+Closures for weather reach exchange_calendars late, if at all; those that its pinned version lacks are
+named here. Days on which Hong Kong only opened late or closed early for weather (2020-08-19 and
+2021-06-28, for two) keep regular hours in the table; it has traded through bad weather since 23 September
+2024. Such a day matters to the replay of a recording alone.
 """
 
 import json
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -23,6 +28,8 @@ class Span:
     exchange: str
     first_date: date
     last_date: date
+    also_closed: Mapping[date, str] = field(default_factory=dict[date, str])
+    """Closures that the source lacks, each with who says so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +40,18 @@ class SourceSession:
     parts: tuple[tuple[datetime, datetime], ...]
 
 
-COMMITTED = (Span(exchange="XNYS", first_date=date(2019, 1, 1), last_date=date(2027, 12, 31)),)
+COMMITTED = (
+    Span(exchange="XNYS", first_date=date(2019, 1, 1), last_date=date(2027, 12, 31)),
+    Span(
+        exchange="XHKG",
+        first_date=date(2019, 1, 1),
+        last_date=date(2027, 12, 31),
+        also_closed={
+            date(2023, 9, 1): "typhoon Saola, HKEX market communication 2309012news",
+            date(2023, 9, 8): "black rainstorm, HKEX market communication 2309083news",
+        },
+    ),
+)
 _SATURDAY = 5
 _Hours = tuple[tuple[str, str], ...]
 
@@ -48,12 +66,24 @@ def main() -> int:
 
 
 def source_sessions(span: Span) -> tuple[SourceSession, ...]:
-    """Ask exchange_calendars; without `end` it would stop a year from today."""
+    """Ask exchange_calendars; without `end` it would stop a year from today.
+
+    Raises RuntimeError when it knows of a closure by itself that `also_closed` names.
+    """
     source = exchange_calendars.get_calendar(
         span.exchange, start=span.first_date.isoformat(), end=span.last_date.isoformat()
     )
     rows: Iterable[Any] = source.schedule.itertuples()
-    return tuple(SourceSession(session_date=row.Index.date(), parts=_parts_of(row)) for row in rows)
+    sessions = {row.Index.date(): _parts_of(row) for row in rows}
+    known = sorted(day.isoformat() for day in span.also_closed.keys() - sessions.keys())
+    if known:
+        msg = f"{span.exchange} is closed without being told on {', '.join(known)}: drop it here"
+        raise RuntimeError(msg)
+    return tuple(
+        SourceSession(session_date=day, parts=parts)
+        for day, parts in sessions.items()
+        if day not in span.also_closed
+    )
 
 
 def table_text(span: Span) -> str:
@@ -88,7 +118,7 @@ def _render(span: Span, timezone: str, hours: Mapping[date, _Hours]) -> str:
     fields = {
         "exchange": json.dumps(span.exchange),
         "timezone": json.dumps(timezone),
-        "source": json.dumps(f"exchange_calendars {exchange_calendars.__version__}"),
+        "source": json.dumps(_source(span)),
         "first_date": json.dumps(span.first_date.isoformat()),
         "last_date": json.dumps(span.last_date.isoformat()),
         "regular": json.dumps(regular),
@@ -101,6 +131,11 @@ def _render(span: Span, timezone: str, hours: Mapping[date, _Hours]) -> str:
         ),
     }
     return _lines("{", [f'"{name}": {value}' for name, value in fields.items()], "}") + "\n"
+
+
+def _source(span: Span) -> str:
+    closed = "".join(f"; closed {day} ({why})" for day, why in span.also_closed.items())
+    return f"exchange_calendars {exchange_calendars.__version__}{closed}"
 
 
 def _closed_weekdays(span: Span, hours: Mapping[date, _Hours]) -> list[str]:

@@ -115,12 +115,20 @@ class Recording:
         """
         files = locate(path, exchange=exchange, instruments_path=instruments_path)
         notes = read_session_notes(files.session) if files.session else None
+        minutes = read_bars(files.bars, length=MINUTE)
+        # Without a bar any day will do: what is made below refuses to be a recording.
+        first = min((bars[0].start for bars in minutes.values()), default=None)
         return cls(
             label=notes.label if notes else "",
             generated=notes.generated if notes else False,
             calendar=calendar,
-            instruments=read_instruments(files.instruments, exchange=exchange, currency=currency),
-            minutes=read_bars(files.bars, length=MINUTE),
+            instruments=read_instruments(
+                files.instruments,
+                exchange=exchange,
+                currency=currency,
+                on=calendar.exchange_date(first) if first else calendar.first_date,
+            ),
+            minutes=minutes,
             daily=read_bars(files.daily, length=_DAY) if files.daily else {},
             headlines=read_headlines(files.headlines) if files.headlines else (),
             halts=notes.halts if notes else (),

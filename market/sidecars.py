@@ -5,6 +5,7 @@ Knows no bars; a file that does not fit is a ConfigError naming the file and the
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -13,6 +14,7 @@ import yaml
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from market.recording_files import read_text
+from market.ticks import ticks
 from shared.errors import ConfigError, Problem
 from shared.models import Instrument, InstrumentKind, TickBand
 
@@ -74,7 +76,7 @@ class _InstrumentFile(_Part):
     exchange: str
     currency: str
     lot_size: _Lot
-    ticks: tuple[_Band, ...]
+    ticks: tuple[_Band, ...] | None = None
     instruments: dict[str, _Entry]
 
     @model_validator(mode="after")
@@ -107,8 +109,11 @@ class Instruments:
         return self.reasons.get(symbol)
 
 
-def read_instruments(path: Path, *, exchange: str, currency: str) -> Instruments:
-    """Read an instrument file; raises ConfigError also when it is for another exchange or currency."""
+def read_instruments(path: Path, *, exchange: str, currency: str, on: date) -> Instruments:
+    """Read an instrument file; raises ConfigError also when it is for another exchange or currency.
+
+    A file without `ticks` gets the exchange's table for shares as of `on`.
+    """
     content = _read(path, _InstrumentFile)
     if (content.exchange, content.currency) != (exchange, currency):
         msg = (
@@ -116,10 +121,11 @@ def read_instruments(path: Path, *, exchange: str, currency: str) -> Instruments
             f"but the agent trades {exchange} in {currency}"
         )
         raise ConfigError(msg)
+    default = _bands(content.ticks) if content.ticks else _table(path, exchange, on)
     return Instruments(
         source=path,
         described={
-            symbol: _instrument(symbol, entry, content)
+            symbol: _instrument(symbol, entry, content, default)
             for symbol, entry in content.instruments.items()
         },
         reasons={
@@ -128,7 +134,7 @@ def read_instruments(path: Path, *, exchange: str, currency: str) -> Instruments
             if not entry.tradable
         },
         unnamed=_instrument(
-            "", _Entry(name="", kind=InstrumentKind.STOCK, tradable=False), content
+            "", _Entry(name="", kind=InstrumentKind.STOCK, tradable=False), content, default
         ),
     )
 
@@ -155,7 +161,21 @@ def _read(path: Path, kind: type[_P]) -> _P:
         raise ConfigError(problems) from e
 
 
-def _instrument(symbol: str, entry: _Entry, content: _InstrumentFile) -> Instrument:
+def _table(path: Path, exchange: str, on: date) -> tuple[TickBand, ...]:
+    try:
+        return ticks(exchange, on).bands
+    except ValueError as e:
+        msg = f"{path} has no ticks, and there is {e}"
+        raise ConfigError(msg) from e
+
+
+def _bands(bands: tuple[_Band, ...]) -> tuple[TickBand, ...]:
+    return tuple(TickBand(from_price=band.from_price, tick=band.tick) for band in bands)
+
+
+def _instrument(
+    symbol: str, entry: _Entry, content: _InstrumentFile, default: tuple[TickBand, ...]
+) -> Instrument:
     return Instrument(
         symbol=symbol,
         name=entry.name,
@@ -163,9 +183,6 @@ def _instrument(symbol: str, entry: _Entry, content: _InstrumentFile) -> Instrum
         currency=content.currency,
         kind=entry.kind,
         lot_size=entry.lot_size or content.lot_size,
-        ticks=tuple(
-            TickBand(from_price=band.from_price, tick=band.tick)
-            for band in entry.ticks or content.ticks
-        ),
+        ticks=_bands(entry.ticks) if entry.ticks else default,
         tradable=entry.tradable,
     )

@@ -39,7 +39,8 @@ HIGHEST_ASK = Decimal(1_000_000)
 """A price beyond it is taken for a mistake."""
 
 _CENT = Decimal("0.01")
-_SIZE_WORDS = ("value", "cash", "buying_power", "notional", "exposure")
+_SIZE_WORDS = ("value", "share", "cash", "buying_power", "notional", "exposure", "trade_risk")
+_WORDS_WITH_A_LIMIT = ("value", "cash", "notional")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +124,11 @@ def _heartbeat(offered: frozenset[str]) -> Script:
 
 def _close(offered: frozenset[str]) -> Script:
     portfolio = yield from _ask(offered, "get_portfolio", {})
-    sales = [
-        _sale(p, "The session ends; nothing is held overnight.") for p in _positions(portfolio)
-    ]
+    why = "The session ends; nothing is held overnight."
+    wanted = [_sale(offered, position, why) for position in _positions(portfolio)]
+    sales = [sale for sale in wanted if sale is not None]
     sold: list[str] = []
-    if sales and "execute_trade" in offered:
+    if sales:
         answers = yield tuple(sales)
         sold = [str(s.arguments["symbol"]) for s, a in zip(sales, answers, strict=True) if _done(a)]
     if portfolio is None or portfolio.body is None:
@@ -156,9 +157,10 @@ def _exits(
     leaving = _symbols_with_market_sell(portfolio)
     for position in _positions(portfolio):
         why = _why_sell(position)
-        if why is None or position["symbol"] in leaving or "execute_trade" not in offered:
+        sale = None if why is None else _sale(offered, position, why)
+        if why is None or sale is None or position["symbol"] in leaving:
             continue
-        (answer,) = yield (_sale(position, why),)
+        (answer,) = yield (sale,)
         if _done(answer):
             done.append(f"Sold {position['symbol']}: {why}")
     return done
@@ -204,7 +206,12 @@ def _affordable(refused: Sequence[Refusal], price: Decimal, *, lot_size: Decimal
     """Return the shares that a refusal for size leaves room for; 0 when size was not all it was about."""
     if not refused or not all(any(w in r.code.lower() for w in _SIZE_WORDS) for r in refused):
         return 0
-    limits = [refusal.limit for refusal in refused if refusal.limit is not None]
+    limits = [
+        refusal.limit
+        for refusal in refused
+        if refusal.limit is not None
+        and any(word in refusal.code.lower() for word in _WORDS_WITH_A_LIMIT)
+    ]
     lot = int(lot_size) if lot_size is not None and lot_size >= 1 else 1
     return int(min(limits, default=FALLBACK_POSITION_VALUE) / price) // lot * lot
 
@@ -225,7 +232,12 @@ def _purchase(symbol: str, quantity: int, ask: Decimal) -> Call:
     )
 
 
-def _sale(position: Json, reason: str) -> Call:
+def _sale(offered: frozenset[str], position: Json, reason: str) -> Call | None:
+    """Leave a position by whatever the mode offers for it."""
+    if "close_position" in offered:
+        return Call("close_position", {"symbol": position["symbol"], "reason": reason})
+    if "execute_trade" not in offered:
+        return None
     return Call(
         "execute_trade",
         {

@@ -3,6 +3,7 @@
 Knows a slot only by what main said about it.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, tzinfo
@@ -108,11 +109,16 @@ def _cells(one: Played, zone: tzinfo) -> tuple[str, ...]:
         decided,
         str(said["orders"] or ""),
         str(said["fills"] or ""),
-        "\n".join(said["refusals"]),
+        "\n".join(_counted(said["refusals"])),
         "" if said["session_pnl"] is None else f"{Decimal(said['session_pnl']):+,.2f}",
         f"{tokens:,}" if tokens else "",
         f"{Decimal(said['cost_usd']):.4f}" if tokens else "",
     )
+
+
+def _counted(codes: Sequence[str]) -> list[str]:
+    """Each code once, with how often it was given."""
+    return [code if n == 1 else f"{code} x{n}" for code, n in Counter(codes).items()]
 
 
 def _time(one: Played, zone: tzinfo) -> str:

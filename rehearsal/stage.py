@@ -43,6 +43,11 @@ class Stage:
     slot: Slot | None
     recording: Recording
 
+    @property
+    def home(self) -> Path:
+        """The data directory."""
+        return self.folder.parent
+
     def feed(self) -> RecordedFeed:
         """Open the session's market data up to the clock."""
         return RecordedFeed(self.recording, self.clock)

@@ -94,7 +94,7 @@ class DatabaseSettings(_Section):
 
 
 class LimitSettings(_Section):
-    """What safety allows; each can only be stricter than the hard floor in safety.py."""
+    """What safety allows; each can only be stricter than the hard floor in rules/floors.py."""
 
     currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
     """Currency of every amount below."""
@@ -108,6 +108,32 @@ class LimitSettings(_Section):
     """How far a price may lie from the middle of bid and ask."""
     max_quote_age_seconds: Seconds = 60.0
     """Older quotes are not traded on."""
+    max_spread_pct: Percent = Decimal("0.5")
+    """Distance of bid and ask in percent of their middle."""
+    max_stop_distance_pct: Percent = Decimal("5.0")
+    """How far below the entry a stop may be."""
+    min_stop_ticks: Annotated[int, Field(ge=1)] = 2
+    """How many ticks below the entry a stop has to be at least."""
+    max_position_equity_pct: Percent = Decimal(20)
+    """Largest value of one position as a share of equity."""
+    max_gross_exposure_pct: Percent = Decimal(100)
+    """Everything held and on order, whoever bought it, as a share of equity."""
+    max_trade_risk_pct: Percent = Decimal("1.0")
+    """Loss of one trade at its stop, as a share of equity."""
+    daily_loss_limit: Money
+    """Loss since the session's first equity, realised and not, at which everything is closed."""
+    daily_loss_warning_pct: Percent = Decimal("1.5")
+    """Loss as a share of the session's first equity from which on Claude and a person are warned."""
+    max_trades_per_day: Annotated[int, Field(ge=0)] = 20
+    """Entries per session, counted in the database."""
+    max_trades_per_symbol_per_day: Annotated[int, Field(ge=0)] = 3
+    """Entries per session in one symbol."""
+    cooldown_minutes_after_loss: Annotated[int, Field(ge=0)] = 60
+    """How long a symbol that was left at a loss is not bought again."""
+    no_entry_minutes_after_open: Annotated[int, Field(ge=0)] = 5
+    """No entries in the first minutes of each part of a session."""
+    no_entry_minutes_before_close: Annotated[int, Field(ge=0)] = 20
+    """No entries in the last minutes of each part of a session: before lunch and before the close."""
 
 
 class ScheduleSettings(_Section):
@@ -136,6 +162,23 @@ class ClaudeSettings(_Section):
     request_timeout_seconds: Seconds = 90.0
     daily_budget_usd: Money = Decimal("5.00")
     """Per exchange day; each call's worst case is reserved against it first."""
+    budget_share_for_exits_pct: Percent = Decimal(20)
+    """Share of the day's budget that entries leave untouched."""
+
+
+class AlertSettings(_Section):
+    """How a person is told; addresses and passwords come from the environment only."""
+
+    send: bool = True
+    """Whether the outbox is worked off after a run; without, alerts stay queued."""
+    max_per_run: Annotated[int, Field(ge=1, le=200)] = 20
+    """Alerts sent after one run; critical ones go first."""
+    total_seconds: Annotated[float, Field(gt=0, le=60)] = 10.0
+    """What all sending after one run may take together."""
+    retry_after_seconds: Annotated[float, Field(gt=0, le=3600)] = 60.0
+    """Pause after a first failure; each further one doubles it, up to an hour."""
+    ping_timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 5.0
+    """What the call to PING_URL may take."""
 
 
 class LoggingSettings(_Section):
@@ -169,6 +212,7 @@ class Settings(_Section):
     limits: LimitSettings
     schedule: ScheduleSettings = ScheduleSettings()
     claude: ClaudeSettings = ClaudeSettings()
+    alerts: AlertSettings = AlertSettings()
     logging: LoggingSettings = LoggingSettings()
     rehearsal: RehearsalSettings | None = None
     """Present exactly when the broker is the paper exchange."""
@@ -182,6 +226,19 @@ class Secrets(_Section):
     """Where Claude is reached, if not at the provider's own address; may hold a gateway's password."""
     trading_database_url: SecretStr | None = None
     research_database_url: SecretStr | None = None
+    smtp_host: str | None = None
+    smtp_port: str | None = None
+    smtp_tls: str | None = None
+    smtp_user: str | None = None
+    smtp_password: SecretStr | None = None
+    smtp_from: str | None = None
+    """Sender, where it is not SMTP_USER."""
+    alert_email: str | None = None
+    """The one address that mail goes to."""
+    apprise_urls: SecretStr | None = None
+    """Further channels, separated by blanks."""
+    ping_url: SecretStr | None = None
+    """Called after every run by whoever watches from outside."""
 
 
 class Configuration(_Section):

@@ -167,7 +167,12 @@ _PLACEHOLDERS: dict[str, dict[str, object]] = {
     "market": {"exchange": "XNYS", "currency": "USD"},
     "broker": {"name": "paper"},
     "database": {"kind": "embedded"},
-    "limits": {"currency": "USD", "max_positions": 1, "max_position_value": 1},
+    "limits": {
+        "currency": "USD",
+        "max_positions": 1,
+        "max_position_value": 1,
+        "daily_loss_limit": 1,
+    },
 }
 
 
@@ -201,8 +206,11 @@ def _shown(path: Path, project: Path) -> str:
 def _secrets(settings: Settings, environ: Mapping[str, str]) -> Secrets:
     database = settings.database
 
+    def given(variable: str) -> str | None:
+        return environ.get(variable, "").strip() or None
+
     def secret(variable: str | None) -> SecretStr | None:
-        value = environ.get(variable, "").strip() if variable else ""
+        value = given(variable) if variable else None
         return SecretStr(value) if value else None
 
     return Secrets(
@@ -210,4 +218,13 @@ def _secrets(settings: Settings, environ: Mapping[str, str]) -> Secrets:
         anthropic_base_url=secret("ANTHROPIC_BASE_URL"),
         trading_database_url=secret(database.trading_url_env),
         research_database_url=secret(database.research_url_env),
+        smtp_host=given("SMTP_HOST"),
+        smtp_port=given("SMTP_PORT"),
+        smtp_tls=given("SMTP_TLS"),
+        smtp_user=given("SMTP_USER"),
+        smtp_password=secret("SMTP_PASSWORD") or secret("SMTP_PASS"),
+        smtp_from=given("SMTP_FROM"),
+        alert_email=given("ALERT_EMAIL"),
+        apprise_urls=secret("APPRISE_URLS"),
+        ping_url=secret("PING_URL"),
     )

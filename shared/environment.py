@@ -20,6 +20,7 @@ REHEARSAL = "rehearsal"
 
 _SECRET_NAME = re.compile(r"(^|_)(KEY|SECRET|PASSWORD|PASSWD|PASS|TOKEN)(_|$)|^PGPASSWORD$")
 _SHORTEST_GUESS = 6
+_SHORTEST_TOKEN = 12
 
 
 def read_environment(project: Path, environ: Mapping[str, str]) -> Mapping[str, str]:
@@ -62,7 +63,9 @@ def secret_values(configuration: Configuration, environ: Mapping[str, str]) -> t
         if isinstance(value, SecretStr)
     )
     own = (secret for value in given for secret in _url_passwords(value) or (value,))
-    return tuple(dict.fromkeys((*own, *secrets_in(environ))))
+    channels = (configuration.secrets.apprise_urls, configuration.secrets.ping_url)
+    tokens = (token for urls in channels if urls for token in _tokens(urls.get_secret_value()))
+    return tuple(dict.fromkeys((*own, *tokens, *secrets_in(environ))))
 
 
 def secrets_in(environ: Mapping[str, str]) -> tuple[str, ...]:
@@ -85,6 +88,13 @@ def _url_passwords(value: str) -> tuple[str, ...]:
     except ValueError:
         return ()
     return tuple(dict.fromkeys((password, unquote(password)))) if password else ()
+
+
+def _tokens(urls: str) -> Iterator[str]:
+    """Yield what in the URLs of a notification service lets others use it: keys stand in the path."""
+    for piece in (*urls.split(), *re.split(r"[\s,/:@?&=]+", urls)):
+        if "://" in piece or (len(piece) >= _SHORTEST_TOKEN and "." not in piece):
+            yield piece
 
 
 def _read_env_file(path: Path) -> dict[str, str]:

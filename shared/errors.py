@@ -13,6 +13,7 @@ CatalystError
 ├── ToolError                Claude asked for something that makes no sense; tell Claude
 ├── BudgetExceeded           the day's money for Claude is spent; the cycle ends, rules go on
 │   └── CreditExhausted      the provider's account has no money left; the operator pays, rules go on
+├── NotDelivered             a channel did not take a message for a person; it is tried again later
 ├── InvalidTransition        an order was said to move where its state cannot go
 └── CalendarExhausted        the calendar table does not reach that day; nothing is traded
 """
@@ -105,6 +106,15 @@ class BudgetExceeded(CatalystError):
 
 class CreditExhausted(BudgetExceeded):
     """The provider refuses calls until somebody pays: no credit, or its own spend limit is reached."""
+
+
+class NotDelivered(CatalystError):
+    """A channel did not take a message, or did not say so in time."""
+
+    def __init__(self, reason: str, *, channel_is_down: bool = True) -> None:
+        """Say whether other messages have a chance there."""
+        super().__init__(reason)
+        self.channel_is_down: bool = channel_is_down
 
 
 class InvalidTransition(CatalystError):

@@ -165,7 +165,11 @@ class SessionHours:
 
     def is_open(self, now: datetime) -> bool:
         """Whether continuous trading goes on at `now` (the opening instant counts, the closing one not)."""
-        return any(opens <= now < closes for opens, closes in self.parts)
+        return self.part_at(now) is not None
+
+    def part_at(self, now: datetime) -> tuple[datetime, datetime] | None:
+        """(open, close) of the part that trades at `now`, bounded as `is_open` says; None outside all."""
+        return next((part for part in self.parts if part[0] <= now < part[1]), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -408,8 +412,20 @@ class Snapshot:
     """Client order ids whose outcome at the broker is not known."""
     quotes: Mapping[str, Quote] = field(default_factory=dict[str, Quote])
     instruments: Mapping[str, Instrument] = field(default_factory=dict[str, Instrument])
+    state: TradingState = TradingState.ACTIVE
     halts: tuple[str, ...] = ()
-    """Reasons of halts in force; empty when trading is allowed."""
+    """Why the state is not ACTIVE."""
+    disagreements: tuple[str, ...] = ()
+    """Where broker and records disagree about what is held."""
+    session_start_equity: Decimal | None = None
+    """Equity at the session's first cycle, as persisted; None is "not known" and forbids entries."""
+    entries_today: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Entries sent in this session, by symbol, counted in the database."""
+    last_loss_at: Mapping[str, datetime] = field(default_factory=dict[str, datetime])
+    """When each symbol was last left at a loss in this session."""
+    budget_left_usd: Decimal | None = None
+    """What is left of the day's money for Claude; None where nobody has to be paid."""
+    budget_kept_for_exits_usd: Decimal = Decimal(0)
 
     def position(self, symbol: str) -> Position | None:
         """The holding in `symbol`, or None."""

@@ -10,17 +10,18 @@ PROJECT = Path(__file__).resolve().parent.parent
 """The checkout: the directory that holds unified_agent.py."""
 
 
-def data_directory(environ: Mapping[str, str]) -> Path:
+def data_directory(environ: Mapping[str, str], *, user_id: int | None = None) -> Path:
     """Return the absolute directory for everything that outlives a run; it need not exist yet.
 
     `CATALYST_HOME` where it is set, else `/var/lib/catalyst` for root (whose home other users cannot
     enter), else the user's data directory by the XDG base directory specification or its equivalent.
+    `user_id` is the process's effective one unless it is given; 0 is root.
     Raises ConfigError when `CATALYST_HOME` is not absolute.
     """
     chosen = environ.get("CATALYST_HOME")
     if chosen:
         return _absolute(chosen)
-    if os.geteuid() == 0:
+    if (os.geteuid() if user_id is None else user_id) == 0:
         return Path("/var/lib/catalyst")
     base = environ.get("XDG_DATA_HOME", "")
     if base.startswith("/"):

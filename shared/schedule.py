@@ -6,12 +6,13 @@ Knows no clock and no calendar: settings and one session's hours go in, moments 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Literal
 
 from shared.config import ScheduleSettings, Settings
 from shared.models import Mode, SessionHours, require_aware
 
-REGULAR_SESSION_MINUTES = 390
-"""From open to close, lunch included, in New York and in Hong Kong alike."""
+LONGEST_PART_MINUTES = {"XNYS": 390, "XHKG": 180}
+"""Of a regular session: the whole of it in New York, the afternoon in Hong Kong."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,17 +29,16 @@ class Slot:
 def slots(schedule: ScheduleSettings, hours: SessionHours) -> tuple[Slot, ...]:
     """Every slot of one session in time order.
 
-    An early close moves the last trade, the close and the heartbeat with it. A trade or close slot that
-    would fall outside continuous trading (lunch, or a close slot before a short day's open) is left out.
+    Each part of a session has its own trades and its own close, so that nothing is bought shortly before
+    lunch, nothing just after it, and what is to be sold before lunch is; on a half day there is one part
+    and one close. An early close moves the last trade, the close and the heartbeat with it. A close slot
+    that would come before its part's open is left out.
     """
-    close_at = hours.closes_at - _minutes(schedule.close_minutes_before_close)
-    during = [Slot(mode=Mode.TRADE, at=at) for at in _trade_times(schedule, hours)]
-    during.append(Slot(mode=Mode.CLOSE, at=close_at))
     scan_at = hours.opens_at - _minutes(schedule.scan_minutes_before_open)
     heartbeat_at = hours.closes_at + _minutes(schedule.heartbeat_minutes_after_close)
     return (
         Slot(mode=Mode.SCAN, at=scan_at),
-        *sorted((slot for slot in during if hours.is_open(slot.at)), key=lambda slot: slot.at),
+        *(slot for part in hours.parts for slot in _during(schedule, part)),
         Slot(mode=Mode.HEARTBEAT, at=heartbeat_at),
     )
 
@@ -56,22 +56,32 @@ def next_slot(slots: Sequence[Slot], after: datetime, mode: Mode | None = None) 
     return min(later, key=lambda slot: slot.at, default=None)
 
 
-def problems(schedule: ScheduleSettings) -> tuple[str, ...]:
-    """Everything about these settings that cannot work on a regular day, one sentence each."""
-    return tuple(_problems(schedule))
+def problems(schedule: ScheduleSettings, exchange: Literal["XNYS", "XHKG"]) -> tuple[str, ...]:
+    """Everything about these settings that cannot work on a regular day there, one sentence each."""
+    return tuple(_problems(schedule, LONGEST_PART_MINUTES[exchange]))
 
 
 def impossible_schedule(settings: Settings) -> Sequence[tuple[tuple[str | int, ...], str]]:
     """List what cannot work about an agent's schedule, for the loading of its configuration."""
-    return [(("schedule",), sentence) for sentence in problems(settings.schedule)]
+    found = problems(settings.schedule, settings.market.exchange)
+    return [(("schedule",), sentence) for sentence in found]
 
 
-def _problems(schedule: ScheduleSettings) -> Iterator[str]:
+def _during(schedule: ScheduleSettings, part: tuple[datetime, datetime]) -> tuple[Slot, ...]:
+    opens, closes = part
+    close_at = closes - _minutes(schedule.close_minutes_before_close)
+    found = [Slot(mode=Mode.TRADE, at=at) for at in _trade_times(schedule, part)]
+    if close_at >= opens:
+        found.append(Slot(mode=Mode.CLOSE, at=close_at))
+    return tuple(sorted(found, key=lambda slot: slot.at))
+
+
+def _problems(schedule: ScheduleSettings, longest_part: int) -> Iterator[str]:
     first, last = schedule.first_trade_minutes_after_open, schedule.last_trade_minutes_before_close
     close, grace = schedule.close_minutes_before_close, schedule.grace_minutes
-    if first + last > REGULAR_SESSION_MINUTES:
+    if first + last > longest_part:
         yield (
-            f"a session of {REGULAR_SESSION_MINUTES} minutes has no trade slot when the first is {first} "
+            f"{longest_part} minutes of trading on end have no trade slot when the first is {first} "
             f"minutes after the open and the last {last} minutes before the close"
         )
     if close >= last:
@@ -91,9 +101,10 @@ def _problems(schedule: ScheduleSettings) -> Iterator[str]:
         )
 
 
-def _trade_times(schedule: ScheduleSettings, hours: SessionHours) -> Iterator[datetime]:
-    at = hours.opens_at + _minutes(schedule.first_trade_minutes_after_open)
-    last = hours.closes_at - _minutes(schedule.last_trade_minutes_before_close)
+def _trade_times(schedule: ScheduleSettings, part: tuple[datetime, datetime]) -> Iterator[datetime]:
+    opens, closes = part
+    at = opens + _minutes(schedule.first_trade_minutes_after_open)
+    last = closes - _minutes(schedule.last_trade_minutes_before_close)
     while at <= last:
         yield at
         at += _minutes(schedule.trade_every_minutes)

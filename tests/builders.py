@@ -40,7 +40,10 @@ US_TICKS = (
 
 def limits(**changes: Any) -> LimitSettings:
     return LimitSettings(
-        currency="USD", max_positions=15, max_position_value=Decimal(5000)
+        currency="USD",
+        max_positions=15,
+        max_position_value=Decimal(5000),
+        daily_loss_limit=Decimal(2000),
     ).model_copy(update=changes)
 
 
@@ -149,6 +152,7 @@ def snapshot(**changes: Any) -> Snapshot:
         account=account(),
         positions=(),
         open_orders=(),
+        session_start_equity=Decimal(100_000),
         quotes={"ACME": quote()},
         instruments={"ACME": instrument()},
     )

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from safety import Code
+from rules.codes import MEANINGS, Code
 from shared.paths import PROJECT
 
 README = PROJECT / "README.md"
@@ -12,7 +12,7 @@ README = PROJECT / "README.md"
 def code_table() -> str:
     """List every refusal code with what it says about itself."""
     rows = ["| code | refused when |", "|---|---|"]
-    rows += [f"| `{code.value}` | {code.meaning} |" for code in Code]
+    rows += [f"| `{code.value}` | {MEANINGS[code]} |" for code in Code]
     return "\n".join(rows)
 
 

@@ -130,7 +130,7 @@ async def test_a_halt_refuses_entries_and_lets_exits_pass(theatre: Theatre) -> N
 
     (refusal,) = await theatre.rows("SELECT codes, texts FROM refusals")
 
-    assert refusal["codes"][0] == "HALTED"
+    assert refusal["codes"][0] == "TRADING_STATE"
     assert "a person said so" in refusal["texts"][0]
     assert outcome.refusals == tuple(refusal["codes"])
     assert outcome.positions == 0
@@ -138,10 +138,12 @@ async def test_a_halt_refuses_entries_and_lets_exits_pass(theatre: Theatre) -> N
 
 
 async def test_a_halt_that_was_lifted_stops_nothing(theatre: Theatre) -> None:
-    halt_id = await accounts.start_halt(
+    await accounts.start_halt(
         theatre.trading, agent_id="rehearsal", reason="a person said so", started_by="me", at=AT
     )
-    await accounts.lift_halt(theatre.trading, halt_id=halt_id, lifted_by="me", at=AT)
+    await accounts.lift_halts(
+        theatre.trading, agent_id="rehearsal", lifted_by="me", why="it was a test", at=AT
+    )
 
     assert (await theatre.run(Mode.TRADE, buys())).fills == 1
 

@@ -25,6 +25,7 @@ from shared.models import (
     Refusal,
     Side,
     Snapshot,
+    TradingState,
 )
 from tests.builders import (
     CLOSE,
@@ -109,6 +110,8 @@ def test_every_reason_is_given_at_once() -> None:
         Code.STOP_MISSING,
         Code.TARGET_MISSING,
         Code.POSITION_VALUE,
+        Code.POSITION_SHARE,
+        Code.GROSS_EXPOSURE,
         Code.CASH,
     }
 
@@ -123,7 +126,18 @@ def test_a_position_may_be_worth_exactly_the_limit() -> None:
         pytest.param({"mode": Mode.SCAN}, Code.MODE, id="scan opens nothing"),
         pytest.param({"mode": Mode.CLOSE}, Code.MODE, id="close opens nothing"),
         pytest.param({"mode": Mode.HEARTBEAT}, Code.MODE, id="heartbeat opens nothing"),
-        pytest.param({"halts": ("a person said so",)}, Code.HALTED, id="halted"),
+        pytest.param({"state": TradingState.HALTED}, Code.TRADING_STATE, id="halted"),
+        pytest.param({"state": TradingState.REDUCING}, Code.TRADING_STATE, id="reducing"),
+        pytest.param(
+            {"disagreements": ("the broker shows 0 of 10",)},
+            Code.RECONCILIATION,
+            id="books disagree",
+        ),
+        pytest.param(
+            {"budget_left_usd": Decimal(1), "budget_kept_for_exits_usd": Decimal(1)},
+            Code.BUDGET,
+            id="only the exits' share is left",
+        ),
         pytest.param(
             {"unresolved": ("cat-x",)}, Code.UNRESOLVED_ORDER, id="an order of unknown outcome"
         ),
@@ -299,7 +313,12 @@ class TestExits:
         "changes",
         [
             {"mode": Mode.CLOSE},
-            {"halts": ("halted",)},
+            {"state": TradingState.HALTED, "halts": ("halted",)},
+            {"disagreements": ("x",)},
+            {"session_start_equity": None},
+            {"entries_today": {"ACME": 99}},
+            {"last_loss_at": {"ACME": NOW}},
+            {"budget_left_usd": Decimal(0)},
             {"unresolved": ("cat-x",)},
             {"quotes": {}},
             {"account": account(equity=Decimal("NaN"))},
@@ -489,7 +508,9 @@ def test_a_sale_is_never_approved_beyond_what_is_held(
 
 
 def test_every_code_is_met_in_these_tests() -> None:
-    source = Path(__file__).read_text()
+    folder = Path(__file__).parent
+    files = (Path(__file__), *folder.glob("rules/*.py"))
+    source = "".join(file.read_text() for file in files)
 
     assert [code for code in Code if f"Code.{code.name}" not in source] == []
 

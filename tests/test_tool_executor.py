@@ -47,7 +47,7 @@ LOG: dict[str, object] = {
 @pytest.fixture
 async def floor(tmp_path: Path, trading_connection: Connection) -> AsyncIterator[Floor]:
     venue = PaperVenue(tmp_path / "paper.sqlite3")
-    yield Floor(venue, trading_connection)
+    yield Floor(venue, trading_connection, tmp_path)
     await venue.broker.disconnect()
 
 

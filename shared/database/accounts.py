@@ -1,11 +1,13 @@
 """Which database and which broker account this is, and whether the agent may trade."""
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from shared.database.connection import Connection, execute, fetch, fetch_one, fetch_row
+from shared.database.connection import Connection, Row, execute, fetch, fetch_one, fetch_row
 from shared.errors import ConfigError
-from shared.models import Environment
+from shared.halts import Halt, HaltKind
+from shared.models import Environment, TradingState
 from shared.sql import DatabaseKind, Queries
 
 Q = Queries(DatabaseKind.TRADING)
@@ -49,28 +51,54 @@ async def start_halt(
     started_by: str,
     at: datetime,
     expires_at: datetime | None = None,
-) -> int:
-    """Stop the agent from taking new risk, and return the halt's id; without an end only a person lifts it."""
+    state: TradingState = TradingState.HALTED,
+    kind: HaltKind = HaltKind.PERSON,
+) -> int | None:
+    """Keep the agent from taking new risk, and return the halt's id.
+
+    None when a daily-loss halt with the same end holds already; other halts have no end.
+    """
     statement = Q["start_halt"].bind(
-        agent_id=agent_id, reason=reason, started_by=started_by, at=at, expires_at=expires_at
+        agent_id=agent_id,
+        state=state,
+        kind=kind,
+        reason=reason,
+        started_by=started_by,
+        at=at,
+        expires_at=expires_at,
     )
-    return (await fetch_one(connection, statement))["halt_id"]
+    row = await fetch_row(connection, statement)
+    return None if row is None else row["halt_id"]
 
 
-async def lift_halt(connection: Connection, *, halt_id: int, lifted_by: str, at: datetime) -> None:
-    """Let the agent trade again. Raises LookupError when that halt was lifted before."""
-    statement = Q["lift_halt"].bind(halt_id=halt_id, lifted_by=lifted_by, at=at)
-    if await fetch_row(connection, statement) is None:
-        msg = f"halt {halt_id} is not in force"
-        raise LookupError(msg)
+async def lift_halts(
+    connection: Connection, *, agent_id: str, lifted_by: str, why: str, at: datetime
+) -> tuple[Halt, ...]:
+    """Let the agent trade again as far as this database goes, and return what kept it from that."""
+    statement = Q["lift_halts"].bind(agent_id=agent_id, lifted_by=lifted_by, why=why, at=at)
+    return tuple(_halt(row) for row in await fetch(connection, statement))
+
+
+async def halts_in_force(connection: Connection, agent_id: str, at: datetime) -> tuple[Halt, ...]:
+    """Return what keeps the agent from taking new risk, oldest first; empty when nothing does."""
+    rows = await fetch(connection, Q["halts_in_force"].bind(agent_id=agent_id, at=at))
+    return tuple(_halt(row) for row in rows)
 
 
 async def active_halts(connection: Connection, agent_id: str, at: datetime) -> tuple[str, ...]:
     """Return why the agent may not take new risk, oldest reason first; empty when it may."""
-    rows = await fetch(connection, Q["active_halts"].bind(agent_id=agent_id, at=at))
-    return tuple(row["reason"] for row in rows)
+    return tuple(halt.reason for halt in await halts_in_force(connection, agent_id, at))
 
 
 async def database_identity(connection: Connection) -> UUID:
     """Return the id that this database was born with."""
     return (await fetch_one(connection, Q["database_identity"].bind()))["identity"]
+
+
+def _halt(row: Row) -> Halt:
+    values: dict[str, Any] = {
+        **row,
+        "state": TradingState(row["state"]),
+        "kind": HaltKind(row["kind"]),
+    }
+    return Halt(**values)

@@ -36,28 +36,60 @@ async def open_databases(
     An embedded server is started, its databases created and migrated. A database given by URL is only
     checked: it is migrated by a person. Raises DatabaseUnavailable and ConfigError.
     """
-    settings = configuration.settings
+    trading_name, research_name = embedded_names
+    kinds = ((DatabaseKind.TRADING, trading_name), (DatabaseKind.RESEARCH, research_name))
+    trading, research = [
+        await _open(stack, configuration, kind, environ=environ, home=home, embedded_name=name)
+        for kind, name in kinds
+    ]
+    return Databases(trading=trading, research=research)
+
+
+async def open_trading(
+    stack: AsyncExitStack,
+    configuration: Configuration,
+    *,
+    environ: Mapping[str, str],
+    home: Path,
+    embedded_name: str,
+) -> Connection:
+    """Connect to the trading database alone, as `open_databases` does."""
+    return await _open(
+        stack,
+        configuration,
+        DatabaseKind.TRADING,
+        environ=environ,
+        home=home,
+        embedded_name=embedded_name,
+    )
+
+
+async def _open(
+    stack: AsyncExitStack,
+    configuration: Configuration,
+    kind: DatabaseKind,
+    *,
+    environ: Mapping[str, str],
+    home: Path,
+    embedded_name: str,
+) -> Connection:
+    settings, is_trading = configuration.settings, kind is DatabaseKind.TRADING
     if settings.database.kind == "embedded":
         server = ensure_running(home, environ=environ)
-        for name in embedded_names:
-            await create_database(server, name)
-        urls = tuple(server.dsn(name) for name in embedded_names)
-        ready = migrate.migrate
+        await create_database(server, embedded_name)
+        url, ready = server.dsn(embedded_name), migrate.migrate
     else:
         secrets = configuration.secrets
-        urls = (_given(secrets.trading_database_url), _given(secrets.research_database_url))
+        url = _given(secrets.trading_database_url if is_trading else secrets.research_database_url)
         ready = migrate.check
-    opened: list[Connection] = []
-    for url, kind in zip(urls, (DatabaseKind.TRADING, DatabaseKind.RESEARCH), strict=True):
-        connection = await connect(
-            url,
-            application_name=f"catalyst {settings.agent.id}",
-            command_timeout_seconds=settings.database.command_timeout_seconds,
-        )
-        stack.push_async_callback(connection.close)
-        await ready(connection, kind)
-        opened.append(connection)
-    return Databases(trading=opened[0], research=opened[1])
+    connection = await connect(
+        url,
+        application_name=f"catalyst {settings.agent.id}",
+        command_timeout_seconds=settings.database.command_timeout_seconds,
+    )
+    stack.push_async_callback(connection.close)
+    await ready(connection, kind)
+    return connection
 
 
 def _given(url: SecretStr | None) -> str:

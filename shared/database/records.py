@@ -49,6 +49,8 @@ class QueuedAlert:
     body: str
     queued_at: datetime
     attempts: int
+    next_attempt_at: datetime | None
+    """Not tried before; None is at once."""
 
 
 async def record_decision(
@@ -181,11 +183,49 @@ async def queued_alerts(
     return tuple(QueuedAlert(**row) for row in rows)
 
 
-async def mark_alert_sent(connection: Connection, *, alert_id: int, at: datetime) -> None:
-    """Note that a mail server took the alert."""
-    await execute(connection, Q["mark_alert_sent"].bind(alert_id=alert_id, at=at))
+async def count_due_alerts(connection: Connection, agent_id: str, at: datetime) -> int:
+    """Count the alerts that may be tried at that moment."""
+    row = await fetch_one(connection, Q["count_due_alerts"].bind(agent_id=agent_id, at=at))
+    return row["due"]
 
 
-async def mark_alert_failed(connection: Connection, *, alert_id: int, error: str) -> None:
-    """Note a failed attempt; the alert stays queued."""
-    await execute(connection, Q["mark_alert_failed"].bind(alert_id=alert_id, error=error))
+async def claim_alert(
+    connection: Connection, agent_id: str, *, at: datetime, leased_until: datetime
+) -> QueuedAlert | None:
+    """Take the most pressing alert that is due; nobody else gets it before the lease ends."""
+    statement = Q["claim_alert"].bind(agent_id=agent_id, at=at, leased_until=leased_until)
+    row = await fetch_row(connection, statement)
+    return None if row is None else QueuedAlert(**row)
+
+
+async def mark_alert_sent(
+    connection: Connection,
+    *,
+    alert_id: int,
+    accepted_by: tuple[str, ...],
+    error: str | None,
+    at: datetime,
+) -> None:
+    """Note which channels took the alert; `error` is what another one said."""
+    statement = Q["mark_alert_sent"].bind(
+        alert_id=alert_id, accepted_by=accepted_by, error=error, at=at
+    )
+    await execute(connection, statement)
+
+
+async def mark_alert_failed(
+    connection: Connection,
+    *,
+    alert_id: int,
+    error: str,
+    leased_until: datetime,
+    next_attempt_at: datetime,
+) -> None:
+    """Note a failed attempt; the alert stays queued. Does nothing when the lease is another's by now."""
+    statement = Q["mark_alert_failed"].bind(
+        alert_id=alert_id,
+        error=error,
+        leased_until=leased_until,
+        next_attempt_at=next_attempt_at,
+    )
+    await execute(connection, statement)

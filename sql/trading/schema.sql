@@ -41,10 +41,20 @@ CREATE TABLE halts (
     expires_at timestamptz,
     lifted_at timestamptz,
     lifted_by text,
+    state text NOT NULL,
+    kind text NOT NULL,
+    lifted_why text,
     CONSTRAINT halts_lifted_by_somebody CHECK ((lifted_at IS NULL) = (lifted_by IS NULL)),
-    CONSTRAINT halts_reason_given CHECK (reason <> '')
+    CONSTRAINT halts_reason_given CHECK (reason <> ''),
+    CONSTRAINT halts_state_known CHECK (state IN ('reducing', 'halted')),
+    CONSTRAINT halts_kind_known CHECK (kind IN ('person', 'unresolved', 'daily_loss')),
+    CONSTRAINT halts_only_a_daily_loss_runs_out
+        CHECK ((kind = 'daily_loss') = (expires_at IS NOT NULL)),
+    CONSTRAINT halts_lifted_says_why CHECK ((lifted_at IS NULL) = (lifted_why IS NULL))
 );
 CREATE INDEX halts_in_force ON halts (agent_id) WHERE lifted_at IS NULL;
+CREATE UNIQUE INDEX halts_daily_loss_once ON halts (agent_id, expires_at)
+    WHERE kind = 'daily_loss' AND lifted_at IS NULL;
 
 -- Exchanges by ISO 10383 code. Their hours and holidays are the calendar's business.
 CREATE TABLE exchanges (
@@ -131,6 +141,31 @@ CREATE INDEX trading_cycles_by_start ON trading_cycles (agent_id, started_at);
 -- A slot that may open positions is run at most once, unless a person forces another run.
 CREATE UNIQUE INDEX trading_cycles_entry_slot_once ON trading_cycles (agent_id, mode, slot_at)
     WHERE mode = 'trade' AND status <> 'nothing_to_do' AND NOT forced AND NOT dry_run;
+
+-- What a person ordered by command: begun before anything is done, completed after. A row that stays
+-- begun belongs to a process that died on the way.
+CREATE TABLE operator_actions (
+    action_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    agent_id text NOT NULL,
+    operator text NOT NULL,               -- the operating system's account
+    command text NOT NULL,
+    arguments jsonb NOT NULL,
+    why text NOT NULL,
+    status text NOT NULL,
+    result text,
+    cycle_id text REFERENCES trading_cycles (cycle_id),
+    pid integer NOT NULL,
+    started_at timestamptz NOT NULL,
+    ended_at timestamptz,
+    CONSTRAINT operator_actions_command_known
+        CHECK (command IN ('halt', 'reduce', 'resume', 'flatten')),
+    CONSTRAINT operator_actions_status_known
+        CHECK (status IN ('begun', 'done', 'nothing_to_do', 'failed')),
+    CONSTRAINT operator_actions_why_given CHECK (why <> ''),
+    CONSTRAINT operator_actions_ended_says_what
+        CHECK ((status = 'begun') = (ended_at IS NULL) AND (ended_at IS NULL) = (result IS NULL))
+);
+CREATE INDEX operator_actions_by_start ON operator_actions (agent_id, action_id);
 
 -- Everything said in a cycle, in order: prompts, replies, tool calls and their results, unabridged.
 CREATE TABLE cycle_transcripts (
@@ -493,7 +528,8 @@ CREATE TABLE claude_outputs (
 );
 CREATE INDEX claude_outputs_unsynced ON claude_outputs (id) WHERE synced_at IS NULL;
 
--- The outbox: what a person has to be told. A row stays queued until a mail server took it.
+-- The outbox: what a person has to be told. A row stays queued until a mail server or another channel
+-- took it.
 CREATE TABLE alerts (
     alert_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     agent_id text NOT NULL,
@@ -508,6 +544,8 @@ CREATE TABLE alerts (
     attempts integer NOT NULL,
     last_error text,
     sent_at timestamptz,
+    next_attempt_at timestamptz,          -- not before; a sender at work has moved it past its lease
+    accepted_by text[],                   -- the channels that took it
     CONSTRAINT alerts_once_a_day UNIQUE (agent_id, dedupe_key, queued_on),
     CONSTRAINT alerts_severity_known CHECK (severity IN ('info', 'warning', 'critical')),
     CONSTRAINT alerts_status_known CHECK (status IN ('queued', 'sent', 'abandoned')),

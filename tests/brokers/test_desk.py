@@ -26,7 +26,7 @@ from tests.fixtures.floor import Floor, Watching, draft, leave, record_of
 @pytest.fixture
 async def floor(tmp_path: Path, trading_connection: Connection) -> AsyncIterator[Floor]:
     venue = PaperVenue(tmp_path / "paper.sqlite3")
-    yield Floor(venue, trading_connection)
+    yield Floor(venue, trading_connection, tmp_path)
     await venue.broker.disconnect()
 
 
@@ -315,7 +315,7 @@ async def test_a_read_of_positions_that_comes_back_empty_is_not_believed_to_mean
     submission = await (await floor.desk()).enter(draft(symbol="OTHER"), why="volume")
 
     assert isinstance(submission, Refused)
-    assert submission.refusal.codes == ("HALTED",)
+    assert submission.refusal.codes == ("RECONCILIATION",)
     assert "the broker shows 0 shares of ACME, by our fills there are 10" in str(submission.refusal)
 
 

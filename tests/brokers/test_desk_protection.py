@@ -23,7 +23,7 @@ DIP = draft(limit="99.00", take_profit=Decimal(102))
 @pytest.fixture
 async def floor(tmp_path: Path, trading_connection: Connection) -> AsyncIterator[Floor]:
     venue = PaperVenue(tmp_path / "paper.sqlite3")
-    yield Floor(venue, trading_connection)
+    yield Floor(venue, trading_connection, tmp_path)
     await venue.broker.disconnect()
 
 

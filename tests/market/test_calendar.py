@@ -1,6 +1,7 @@
 import json
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given, settings
@@ -9,12 +10,23 @@ from hypothesis import strategies as st
 from market import calendar as calendars
 from market import generate_calendar
 from market.calendar import TABLES, Calendar
+from shared.config import MarketSettings
 from shared.errors import CalendarExhausted, ConfigError
+from shared.models import SessionHours
 
-HONG_KONG = """{
-"exchange": "XHKG", "timezone": "Asia/Hong_Kong", "first_date": "2026-12-21", "last_date": "2026-12-27",
-"regular": [["09:30", "12:00"], ["13:00", "16:00"]], "sessions_per_year": {"2026": 4},
-"closed_weekdays": ["2026-12-25"], "other_hours": {"2026-12-24": [["09:30", "12:00"]]}}"""
+# exchange_calendars 4.13.2 still asks pandas 3.1 in ways that pandas is about to drop.
+asks_pandas_in_old_ways = pytest.mark.filterwarnings(
+    "ignore:Series.values returning", "ignore:DatetimeIndex.weekday is deprecated"
+)
+
+WEATHER = {date(2020, 10, 13), date(2021, 10, 13), date(2023, 7, 17), date(2024, 9, 6)}
+"""Closures of Hong Kong for weather that exchange_calendars knows by itself."""
+
+
+def sessions(calendar: Calendar) -> list[SessionHours]:
+    days = (calendar.last_date - calendar.first_date).days + 1
+    found = (calendar.session_on(calendar.first_date + timedelta(offset)) for offset in range(days))
+    return [hours for hours in found if hours is not None]
 
 
 def opening(calendar: Calendar, day: date) -> datetime:
@@ -23,8 +35,7 @@ def opening(calendar: Calendar, day: date) -> datetime:
     return hours.opens_at
 
 
-# exchange_calendars 4.13.2 still asks pandas 3.1 in a way that pandas is about to drop.
-@pytest.mark.filterwarnings("ignore:Series.values returning")
+@asks_pandas_in_old_ways
 @pytest.mark.parametrize("span", generate_calendar.COMMITTED, ids=lambda span: span.exchange)
 def test_the_committed_table_is_what_exchange_calendars_says_today(
     span: generate_calendar.Span,
@@ -69,7 +80,7 @@ def test_a_half_day_closes_at_one_in_new_york(new_york: Calendar, day: date) -> 
     ],
     ids=str,
 )
-def test_there_is_no_session_on_a_closed_day(new_york: Calendar, day: date) -> None:
+def test_there_is_no_session_on_a_day_closed_in_new_york(new_york: Calendar, day: date) -> None:
     assert new_york.session_on(day) is None
 
 
@@ -124,15 +135,71 @@ def test_a_day_outside_the_table_is_an_error_and_never_closed(new_york: Calendar
             ask()
 
 
-def test_a_lunch_break_makes_two_parts_and_a_half_day_one() -> None:
-    calendar = calendars.parse(HONG_KONG, "test")
-    regular, half = (calendar.session_on(date(2026, 12, day)) for day in (23, 24))
+def test_a_regular_day_in_hong_kong_has_a_lunch_break(hong_kong: Calendar) -> None:
+    hours = hong_kong.session_on(date(2026, 12, 23))
 
-    assert regular is not None
-    assert half is not None
-    assert [len(regular.parts), len(half.parts)] == [2, 1]
-    assert not regular.is_open(datetime(2026, 12, 23, 4, 30, tzinfo=UTC))
-    assert half.early_close
+    assert hours is not None
+    assert hours.parts == (
+        (datetime(2026, 12, 23, 1, 30, tzinfo=UTC), datetime(2026, 12, 23, 4, 0, tzinfo=UTC)),
+        (datetime(2026, 12, 23, 5, 0, tzinfo=UTC), datetime(2026, 12, 23, 8, 0, tzinfo=UTC)),
+    )
+    assert not hours.is_open(datetime(2026, 12, 23, 4, 30, tzinfo=UTC))
+    assert not hours.early_close
+
+
+@pytest.mark.parametrize("day", [date(2026, 12, 24), date(2026, 12, 31), date(2027, 2, 5)], ids=str)
+def test_a_half_day_in_hong_kong_has_no_afternoon(hong_kong: Calendar, day: date) -> None:
+    hours = hong_kong.session_on(day)
+
+    assert hours is not None
+    assert len(hours.parts) == 1
+    assert f"{hours.closes_at.astimezone(hong_kong.timezone):%H:%M}" == "12:00"
+    assert hours.early_close
+
+
+@pytest.mark.parametrize(
+    "day",
+    [
+        *(date(2026, 2, 17), date(2026, 2, 18), date(2026, 2, 19)),  # Lunar New Year
+        *(date(2027, 2, 8), date(2027, 2, 9)),
+        date(2023, 9, 1),  # typhoon Saola, which exchange_calendars 4.13.2 does not know
+        date(2023, 9, 8),  # black rainstorm, the same
+        date(2024, 9, 6),
+    ],
+    ids=str,
+)
+def test_there_is_no_session_on_a_day_closed_in_hong_kong(hong_kong: Calendar, day: date) -> None:
+    assert hong_kong.session_on(day) is None
+
+
+def test_hong_kong_opens_at_the_same_time_of_utc_all_year(hong_kong: Calendar) -> None:
+    opens = {hours.opens_at.time() for hours in sessions(hong_kong)}
+
+    assert opens == {time(1, 30)}
+
+
+@asks_pandas_in_old_ways
+def test_a_closure_that_the_source_has_learnt_must_not_be_named_any_longer() -> None:
+    span = generate_calendar.Span(
+        exchange="XHKG",
+        first_date=date(2024, 9, 2),
+        last_date=date(2024, 9, 10),
+        also_closed={date(2024, 9, 6): "typhoon Yagi"},
+    )
+
+    with pytest.raises(RuntimeError, match="2024-09-06: drop it"):
+        generate_calendar.table_text(span)
+
+
+@pytest.mark.parametrize("exchange", get_args(MarketSettings.model_fields["exchange"].annotation))
+def test_every_exchange_that_a_configuration_may_name_has_a_table_to_the_end_of_2027(
+    exchange: str,
+) -> None:
+    calendar = calendars.load(exchange)
+
+    assert calendar.exchange == exchange
+    assert (calendar.first_date, calendar.last_date) == (date(2019, 1, 1), date(2027, 12, 31))
+    assert min(calendar.sessions_per_year().values()) > 240
 
 
 def test_a_lost_holiday_line_is_noticed(tmp_path: Path) -> None:
@@ -156,9 +223,11 @@ def test_an_exchange_without_a_table_is_a_configuration_error() -> None:
 
 
 @settings(deadline=None)
-@given(st.dates(date(2019, 2, 1), date(2027, 11, 30)))
-def test_the_session_before_the_next_session_is_never_later_than_the_day(day: date) -> None:
-    calendar = calendars.load("XNYS")
+@given(st.sampled_from(["XNYS", "XHKG"]), st.dates(date(2019, 2, 1), date(2027, 11, 30)))
+def test_the_session_before_the_next_session_is_never_later_than_the_day(
+    exchange: str, day: date
+) -> None:
+    calendar = calendars.load(exchange)
 
     following = calendar.next_session(day)
 
@@ -166,26 +235,32 @@ def test_the_session_before_the_next_session_is_never_later_than_the_day(day: da
     assert calendar.previous_session(following.session_date).session_date <= day
 
 
+@pytest.mark.parametrize(
+    ("exchange", "key", "only_ours"),
+    [
+        ("XNYS", "Equity-usa-[*]", set[date]()),
+        ("XHKG", "Index-hkfe-[*]", WEATHER | {date(2023, 9, 1), date(2023, 9, 8)}),
+    ],
+    ids=["XNYS", "XHKG"],
+)
 def test_holidays_and_half_days_agree_with_an_independent_source(
-    new_york: Calendar, market_data: Path
+    exchange: str, key: str, only_ours: set[date], market_data: Path
 ) -> None:
     """The table of QuantConnect LEAN, which is kept by hand; it is complete to the end of 2026."""
     table = json.loads((market_data / "market_hours_lean_subset.json").read_text(encoding="utf-8"))
-    hours = table["Equity-usa-[*]"]
-    holidays = {_lean_date(text) for text in hours["holidays"]}
-    early = {_lean_date(text) for text in hours["earlyCloses"]}
-    weekdays = [
+    holidays = {_lean_date(text) for text in table[key]["holidays"]}
+    early = {_lean_date(text) for text in table[key]["earlyCloses"]}
+    calendar = calendars.load(exchange)
+    weekdays = {
         day
         for offset in range((date(2026, 12, 31) - date(2019, 1, 1)).days + 1)
         if (day := date(2019, 1, 1) + timedelta(days=offset)).weekday() < 5
-    ]
-
-    assert {day for day in weekdays if new_york.session_on(day) is None} == {
-        day for day in weekdays if day in holidays
     }
-    assert {
-        day for day in weekdays if (session := new_york.session_on(day)) and session.early_close
-    } == {day for day in weekdays if day in early and day not in holidays}
+
+    ours = {hours.session_date: hours.early_close for hours in sessions(calendar)}
+
+    assert weekdays - ours.keys() == (weekdays & holidays) | only_ours
+    assert {day for day in weekdays & ours.keys() if ours[day]} == weekdays & early - holidays
 
 
 def _lean_date(text: str) -> date:

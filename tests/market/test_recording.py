@@ -10,6 +10,7 @@ import pytest
 from market.calendar import Calendar
 from market.recording import Recording
 from market.recording_files import BAR_COLUMNS, HEADLINE_COLUMNS
+from market.ticks import ticks
 from shared.errors import CalendarExhausted, ConfigError
 from shared.models import InstrumentKind, QuoteSource
 
@@ -300,6 +301,37 @@ def test_an_instrument_file_that_does_not_fit_is_a_configuration_error(
 
     with pytest.raises(ConfigError, match=words):
         opened(folder)
+
+
+def test_a_file_without_ticks_gets_those_of_the_exchange_on_the_first_day(
+    tmp_path: Path, hong_kong: Calendar
+) -> None:
+    """Between the two phases of Hong Kong's reduction, the day before the second one."""
+    (tmp_path / "bars.csv").write_text(
+        f"{HEADER}\n0005,2026-07-31T01:30:00Z,9.50,9.50,9.50,9.50,400\n", encoding="utf-8"
+    )
+    (tmp_path / "instruments.yaml").write_text(
+        "exchange: XHKG\ncurrency: HKD\nlot_size: 400\ninstruments:\n"
+        '  "0005": {name: HSBC, kind: stock}\n'
+        '  "2800": {name: Tracker Fund, kind: etf, ticks: [{from_price: "0", tick: "0.001"}]}\n',
+        encoding="utf-8",
+    )
+
+    recording = Recording.open(tmp_path, exchange="XHKG", currency="HKD", calendar=hong_kong)
+    share, fund = recording.instrument("0005"), recording.instrument("2800")
+
+    assert share is not None
+    assert fund is not None
+    assert share.ticks == ticks("XHKG", date(2026, 7, 31)).bands
+    assert share.tick_at(Decimal("9.50")) == Decimal("0.01")
+    assert fund.tick_at(Decimal("9.50")) == Decimal("0.001")
+
+
+def test_bars_without_a_single_bar_are_a_configuration_error(
+    tmp_path: Path, opened: Opener
+) -> None:
+    with pytest.raises(ConfigError, match="no bar within trading hours"):
+        opened(folder_with(tmp_path, []))
 
 
 def test_bars_outside_trading_hours_are_left_out_and_counted(

@@ -269,11 +269,10 @@ async def test_what_is_held_at_the_end_of_the_day_is_sold_also_when_claude_does_
 async def test_nothing_is_opened_in_a_close_run(opened: Opened, tape: Tape) -> None:
     theatre = opened(tape)
     await theatre.run(Mode.TRADE, buys())
-    sold_and_bought = [
-        call("execute_trade", sale_of()),
-        call("execute_trade", trade_of(5)),
-    ]
-    outcome = await theatre.run(Mode.CLOSE, scripted(sold_and_bought, [LOG], [DONE]))
+    bought = [call("execute_trade", trade_of(5))]
+    outcome = await theatre.run(Mode.CLOSE, scripted(bought, [LOG], [DONE]))
 
-    assert outcome.refusals == ("MODE",)
+    assert (
+        await theatre.rows("SELECT FROM orders WHERE side = 'buy' AND cycle_id LIKE '%close'") == []
+    )
     assert outcome.positions == 0

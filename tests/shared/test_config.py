@@ -27,7 +27,7 @@ agent: {id: small}
 market: {exchange: XNYS, currency: USD}
 broker: {name: paper}
 database: {kind: embedded}
-limits: {currency: USD, max_positions: 3, max_position_value: 0.1}
+limits: {currency: USD, max_positions: 3, max_position_value: 0.1, daily_loss_limit: 2000}
 rehearsal: {}
 """
 
@@ -91,7 +91,12 @@ def loaded_minimal_like_rehearsal() -> Settings:
             "market": {"exchange": "XNYS", "currency": "USD"},
             "broker": {"name": "paper"},
             "database": {"kind": "embedded"},
-            "limits": {"currency": "USD", "max_positions": 15, "max_position_value": Decimal(5000)},
+            "limits": {
+                "currency": "USD",
+                "max_positions": 15,
+                "max_position_value": Decimal(5000),
+                "daily_loss_limit": Decimal(2000),
+            },
             "rehearsal": {},
         }
     )
@@ -371,10 +376,10 @@ def test_a_file_that_cannot_be_read_is_said(project: Path) -> None:
 def test_the_hash_is_of_the_settings_and_of_nothing_else(project: Path) -> None:
     plain = loaded(project, MINIMAL).config_hash
     with_key = loaded(project, f"# other words\n{MINIMAL}", {"ANTHROPIC_API_KEY": "sk-ant-1"})
-    same_number = loaded(project, changed("0.1}", "0.10}"))
+    same_number = loaded(project, changed("0.1,", "0.10,"))
 
     assert with_key.config_hash == plain == same_number.config_hash
-    assert loaded(project, changed("0.1}", "0.11}")).config_hash != plain
+    assert loaded(project, changed("0.1,", "0.11,")).config_hash != plain
     assert len(plain) == 64
     assert config_hash(with_key.settings) == plain
 

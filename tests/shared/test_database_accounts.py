@@ -3,12 +3,13 @@ import pytest
 from shared.database.accounts import (
     active_halts,
     database_identity,
-    lift_halt,
+    lift_halts,
     pin_account,
     start_halt,
 )
 from shared.database.connection import Connection
 from shared.errors import ConfigError
+from shared.halts import HaltKind
 from shared.models import Environment
 from tests.fixtures.broker_orders import AGENT, AT, at
 
@@ -52,34 +53,55 @@ async def test_a_live_account_is_never_pinned(trading_connection: Connection) ->
 
 
 async def test_a_halt_holds_until_it_is_lifted(trading_connection: Connection) -> None:
-    halt_id = await start_halt(
-        trading_connection, agent_id=AGENT, reason="daily loss", started_by="safety", at=AT
+    await start_halt(
+        trading_connection, agent_id=AGENT, reason="enough", started_by="a person", at=AT
     )
     await start_halt(
         trading_connection, agent_id="other", reason="not ours", started_by="a person", at=AT
     )
     held = await active_halts(trading_connection, AGENT, at(86400 * 30))
-    await lift_halt(trading_connection, halt_id=halt_id, lifted_by="a person", at=at(60))
-
-    assert held == ("daily loss",)
-    assert await active_halts(trading_connection, AGENT, at(61)) == ()
-    with pytest.raises(LookupError, match=f"halt {halt_id} is not in force"):
-        await lift_halt(trading_connection, halt_id=halt_id, lifted_by="a person", at=at(62))
-
-
-async def test_a_halt_with_an_end_runs_out(trading_connection: Connection) -> None:
-    await start_halt(
-        trading_connection,
-        agent_id=AGENT,
-        reason="cool down",
-        started_by="safety",
-        at=AT,
-        expires_at=at(60),
+    lifted = await lift_halts(
+        trading_connection, agent_id=AGENT, lifted_by="a person", why="calm again", at=at(60)
+    )
+    again = await lift_halts(
+        trading_connection, agent_id=AGENT, lifted_by="a person", why="calm again", at=at(61)
     )
 
-    assert await active_halts(trading_connection, AGENT, at(59)) == ("cool down",)
+    assert held == ("enough",)
+    assert [halt.reason for halt in lifted] == ["enough"]
+    assert again == ()
+    assert await active_halts(trading_connection, AGENT, at(61)) == ()
+    assert await active_halts(trading_connection, "other", at(61)) == ("not ours",)
+
+
+async def test_a_halt_for_a_daily_loss_runs_out_and_is_there_once(
+    trading_connection: Connection,
+) -> None:
+    async def start() -> int | None:
+        return await start_halt(
+            trading_connection,
+            agent_id=AGENT,
+            reason="daily loss",
+            started_by="safety",
+            at=AT,
+            expires_at=at(60),
+            kind=HaltKind.DAILY_LOSS,
+        )
+
+    first, second = await start(), await start()
+
+    assert first is not None
+    assert second is None
+    assert await active_halts(trading_connection, AGENT, at(59)) == ("daily loss",)
     assert await active_halts(trading_connection, AGENT, at(60)) == ()
-    assert await active_halts(trading_connection, AGENT, at(-1)) == ()
+
+
+async def test_a_halt_holds_at_once_though_clocks_may_disagree(
+    trading_connection: Connection,
+) -> None:
+    await start_halt(trading_connection, agent_id=AGENT, reason="now", started_by="me", at=at(5))
+
+    assert await active_halts(trading_connection, AGENT, AT) == ("now",)
 
 
 async def test_a_database_keeps_its_identity(trading_connection: Connection) -> None:

@@ -6,7 +6,7 @@ import pytest
 from shared.errors import ConfigError
 from shared.paths import PROJECT, data_directory
 
-AS_ROOT = os.geteuid() == 0
+ROOT, SOMEBODY = 0, 1000
 
 
 def test_the_project_is_where_its_configuration_lies() -> None:
@@ -29,16 +29,22 @@ def test_a_catalyst_home_that_is_nowhere_is_refused_by_name(chosen: str) -> None
         data_directory({"CATALYST_HOME": chosen})
 
 
-@pytest.mark.skipif(not AS_ROOT, reason="asks what root gets")
 @pytest.mark.parametrize("environ", [{}, {"CATALYST_HOME": ""}, {"XDG_DATA_HOME": "/elsewhere"}])
 def test_root_keeps_its_data_where_other_users_can_enter(environ: dict[str, str]) -> None:
-    assert data_directory(environ) == Path("/var/lib/catalyst")
+    assert data_directory(environ, user_id=ROOT) == Path("/var/lib/catalyst")
 
 
-@pytest.mark.skipif(AS_ROOT, reason="asks what an ordinary user gets")
 @pytest.mark.parametrize("unset", [{}, {"CATALYST_HOME": ""}])
 def test_a_user_keeps_data_in_the_users_own_directory(unset: dict[str, str]) -> None:
-    assert data_directory(unset | {"XDG_DATA_HOME": "/data"}) == Path("/data/catalyst")
-    assert data_directory(unset).name == "catalyst"
-    assert data_directory(unset).is_relative_to(Path.home())
-    assert data_directory(unset | {"XDG_DATA_HOME": "relative"}).is_absolute()
+    own = data_directory(unset, user_id=SOMEBODY)
+    named = data_directory(unset | {"XDG_DATA_HOME": "/data"}, user_id=SOMEBODY)
+    relative = data_directory(unset | {"XDG_DATA_HOME": "relative"}, user_id=SOMEBODY)
+
+    assert own.name == "catalyst"
+    assert own.is_relative_to(Path.home())
+    assert named == Path("/data/catalyst")
+    assert relative.is_absolute()
+
+
+def test_without_a_user_id_it_is_that_of_the_process() -> None:
+    assert data_directory({}) == data_directory({}, user_id=os.geteuid())

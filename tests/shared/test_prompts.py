@@ -29,6 +29,19 @@ ODD_LIMITS = {
     "min_risk_reward": Decimal("2.75"),
     "price_collar_pct": Decimal("1.125"),
     "max_quote_age_seconds": 47.5,
+    "max_spread_pct": Decimal("0.375"),
+    "max_stop_distance_pct": Decimal("4.875"),
+    "min_stop_ticks": 17,
+    "max_position_equity_pct": Decimal("18.5"),
+    "max_gross_exposure_pct": Decimal("91.5"),
+    "max_trade_risk_pct": Decimal("0.625"),
+    "daily_loss_limit": Decimal("1717.5"),
+    "daily_loss_warning_pct": Decimal("1.375"),
+    "max_trades_per_day": 19,
+    "max_trades_per_symbol_per_day": 7,
+    "cooldown_minutes_after_loss": 67,
+    "no_entry_minutes_after_open": 6,
+    "no_entry_minutes_before_close": 29,
 }
 
 

@@ -11,24 +11,22 @@ ON CONFLICT (agent_id) DO NOTHING;
 SELECT broker, environment, account_id FROM account_pins WHERE agent_id = :agent_id;
 
 -- name: start_halt
--- Stop an agent from taking new risk.
-INSERT INTO halts (agent_id, reason, started_by, started_at, expires_at)
-VALUES (:agent_id, :reason, :started_by, :at, :expires_at)
+-- Keep an agent from taking new risk; gives no row when that daily-loss halt holds already.
+INSERT INTO halts (agent_id, state, kind, reason, started_by, started_at, expires_at)
+VALUES (:agent_id, :state, :kind, :reason, :started_by, :at, :expires_at)
+ON CONFLICT (agent_id, expires_at) WHERE kind = 'daily_loss' AND lifted_at IS NULL DO NOTHING
 RETURNING halt_id;
 
--- name: lift_halt
--- Let an agent trade again; gives no row unless the halt was in force.
-UPDATE halts SET lifted_at = :at, lifted_by = :lifted_by
-WHERE halt_id = :halt_id AND lifted_at IS NULL
-RETURNING halt_id;
+-- name: lift_halts
+-- Let an agent trade again; gives the halts that were in force.
+UPDATE halts SET lifted_at = :at, lifted_by = :lifted_by, lifted_why = :why
+WHERE agent_id = :agent_id AND lifted_at IS NULL AND (expires_at IS NULL OR expires_at > :at)
+RETURNING state, kind, reason, started_by, started_at, expires_at;
 
--- name: active_halts
--- List why an agent may not take new risk, oldest first.
-SELECT reason FROM halts
-WHERE agent_id = :agent_id
-    AND lifted_at IS NULL
-    AND started_at <= :at
-    AND (expires_at IS NULL OR expires_at > :at)
+-- name: halts_in_force
+-- List what keeps an agent from taking new risk, oldest first.
+SELECT state, kind, reason, started_by, started_at, expires_at FROM halts
+WHERE agent_id = :agent_id AND lifted_at IS NULL AND (expires_at IS NULL OR expires_at > :at)
 ORDER BY halt_id;
 
 -- name: database_identity

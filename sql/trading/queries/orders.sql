@@ -110,3 +110,13 @@ ORDER BY order_id;
 -- name: orders_of_cycle
 -- List what one run asked for, with the legs that came of it, oldest first.
 SELECT * FROM orders WHERE cycle_id = :cycle_id ORDER BY order_id;
+
+-- name: entries_since
+-- Count the entries sent since then, by symbol; what provably never rested at the broker does not count.
+SELECT symbol, count(*)::integer AS entries
+FROM orders
+WHERE agent_id = :agent_id
+    AND order_purpose = 'entry'
+    AND status NOT IN ('not_placed', 'rejected')
+    AND created_at >= :since
+GROUP BY symbol;

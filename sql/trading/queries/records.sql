@@ -44,15 +44,39 @@ RETURNING alert_id;
 
 -- name: queued_alerts
 -- List what a person has still to be told, oldest first.
-SELECT alert_id, cycle_id, severity, subject, body, queued_at, attempts FROM alerts
+SELECT alert_id, cycle_id, severity, subject, body, queued_at, attempts, next_attempt_at FROM alerts
 WHERE agent_id = :agent_id AND status = 'queued'
 ORDER BY alert_id
 LIMIT :limit;
 
+-- name: count_due_alerts
+-- Count what a person has still to be told and may be tried now.
+SELECT count(*) AS due FROM alerts
+WHERE agent_id = :agent_id AND status = 'queued'
+    AND (next_attempt_at IS NULL OR next_attempt_at <= :at);
+
+-- name: claim_alert
+-- Take the most pressing alert that is due, for nobody else until the lease ends.
+UPDATE alerts SET next_attempt_at = :leased_until
+WHERE alert_id = (
+    SELECT alert_id FROM alerts
+    WHERE agent_id = :agent_id AND status = 'queued'
+        AND (next_attempt_at IS NULL OR next_attempt_at <= :at)
+    ORDER BY severity = 'critical' DESC, alert_id
+    LIMIT 1
+    FOR UPDATE SKIP LOCKED
+)
+RETURNING alert_id, cycle_id, severity, subject, body, queued_at, attempts, next_attempt_at;
+
 -- name: mark_alert_sent
--- Note that a mail server took an alert.
-UPDATE alerts SET status = 'sent', sent_at = :at, attempts = attempts + 1 WHERE alert_id = :alert_id;
+-- Note who took an alert, and what went wrong on the way.
+UPDATE alerts
+SET status = 'sent', sent_at = :at, attempts = attempts + 1, accepted_by = :accepted_by,
+    last_error = coalesce(:error, last_error), next_attempt_at = NULL
+WHERE alert_id = :alert_id AND status = 'queued';
 
 -- name: mark_alert_failed
--- Note that an alert could not be sent; it stays queued.
-UPDATE alerts SET attempts = attempts + 1, last_error = :error WHERE alert_id = :alert_id;
+-- Note that an alert could not be sent, unless its lease ran out; it stays queued.
+UPDATE alerts
+SET attempts = attempts + 1, last_error = :error, next_attempt_at = :next_attempt_at
+WHERE alert_id = :alert_id AND status = 'queued' AND next_attempt_at = :leased_until;

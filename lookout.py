@@ -1,0 +1,149 @@
+"""Takes one picture of account, market and records, for safety and for Claude; changes nothing."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+
+from brokers.base import Broker
+from brokers.desk import DeskContext
+from market.base import Feed
+from shared import trading_state
+from shared.clock import Clock
+from shared.config import Settings
+from shared.database import claude_calls, orders
+from shared.database.connection import Connection
+from shared.database.orders import PositionRecord
+from shared.models import Instrument, Mode, OrderPurpose, Position, SessionHours, Snapshot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workplace:
+    """What one cycle works with; every part is opened and closed by the entry point."""
+
+    settings: Settings
+    mode: Mode
+    clock: Clock
+    broker: Broker
+    feed: Feed
+    connection: Connection
+    session: SessionHours | None
+    sessions: tuple[SessionHours, ...]
+    """The latest sessions up to the present one, oldest first: what bars are aligned to."""
+    context: DeskContext
+    session_start_equity: Decimal
+    home: Path
+    """The data directory, where the trading state is kept beside the database."""
+
+
+class Lookout:
+    """Looks again whenever it is asked: nothing it says is older than the call."""
+
+    def __init__(self, workplace: Workplace) -> None:
+        """Bind to a cycle's parts."""
+        self._place: Workplace = workplace
+
+    async def look(self, symbols: Collection[str] = ()) -> Snapshot:
+        """Take one picture, with quotes and instruments for these symbols and all held or on order."""
+        place = self._place
+        account = await place.broker.account()
+        positions = await place.broker.positions()
+        open_orders = await place.broker.orders(only_open=True)
+        wanted = (
+            set(symbols) | {held.symbol for held in positions} | {o.symbol for o in open_orders}
+        )
+        unresolved = await orders.unresolved_orders(place.connection, self._agent_id)
+        now = place.clock.now()
+        in_force = await trading_state.current(place.connection, self._agent_id, place.home, now)
+        closed = await self._closed_today()
+        return Snapshot(
+            taken_at=now,
+            mode=place.mode,
+            session=place.session,
+            account=account,
+            positions=positions,
+            open_orders=open_orders,
+            unresolved=tuple(order.client_order_id or "?" for order in unresolved),
+            quotes=await place.feed.quotes(wanted),
+            instruments=await self.instruments(wanted),
+            state=in_force.state,
+            halts=in_force.reasons,
+            disagreements=await self._disagreements(positions),
+            session_start_equity=place.session_start_equity,
+            entries_today=await orders.entries_since(
+                place.connection, self._agent_id, self.session_began_at
+            ),
+            last_loss_at=_last_losses(closed),
+            budget_left_usd=await self._budget_left(),
+            budget_kept_for_exits_usd=_kept_for_exits(place.settings),
+        )
+
+    @property
+    def session_began_at(self) -> datetime:
+        """From when on things count as today's: the session's date, or now outside every session."""
+        place = self._place
+        return place.clock.now() if place.session is None else place.session.opens_at
+
+    async def positions_of_ours(self) -> tuple[str, ...]:
+        """Symbols in which our own fills left us something, whatever the broker shows at the moment."""
+        held = await orders.open_positions(self._place.connection, self._agent_id)
+        return tuple(record.symbol for record in held)
+
+    async def without_a_sale(self) -> list[str]:
+        """Positions of ours for which no exit works at the broker."""
+        resting = await orders.open_orders(self._place.connection, self._agent_id)
+        leaving = {o.symbol for o in resting if o.order_purpose is OrderPurpose.EXIT}
+        return [symbol for symbol in await self.positions_of_ours() if symbol not in leaving]
+
+    async def instruments(self, symbols: Collection[str]) -> Mapping[str, Instrument]:
+        """Describe the symbols that the broker knows."""
+        found = [await self._place.broker.instrument(symbol) for symbol in sorted(symbols)]
+        return {instrument.symbol: instrument for instrument in found if instrument is not None}
+
+    @property
+    def _agent_id(self) -> str:
+        return self._place.context.agent_id
+
+    async def _disagreements(self, positions: Sequence[Position]) -> tuple[str, ...]:
+        """Name what our fills left us and the broker does not show.
+
+        A read that comes back empty is not believed to mean flat.
+        """
+        shown = {held.symbol: held.quantity for held in positions}
+        return tuple(
+            f"the broker shows {shown.get(record.symbol, 0)} shares of {record.symbol},"
+            f" by our fills there are {record.quantity}"
+            for record in await orders.open_positions(self._place.connection, self._agent_id)
+            if shown.get(record.symbol, Decimal(0)) < record.quantity
+        )
+
+    async def _closed_today(self) -> Sequence[PositionRecord]:
+        return await orders.positions_of_session(
+            self._place.connection, self._agent_id, self.session_began_at
+        )
+
+    async def _budget_left(self) -> Decimal | None:
+        place = self._place
+        if place.session is None:
+            return None
+        return await claude_calls.budget_left(
+            place.connection,
+            agent_id=self._agent_id,
+            budget_date=place.session.session_date,
+            budget_usd=place.settings.claude.daily_budget_usd,
+        )
+
+
+def _last_losses(closed: Sequence[PositionRecord]) -> dict[str, datetime]:
+    losses: dict[str, datetime] = {}
+    for record in closed:
+        if record.closed_at is not None and record.realized_pnl < 0:
+            losses[record.symbol] = max(
+                record.closed_at, losses.get(record.symbol, record.closed_at)
+            )
+    return losses
+
+
+def _kept_for_exits(settings: Settings) -> Decimal:
+    return settings.claude.daily_budget_usd * settings.claude.budget_share_for_exits_pct / 100

@@ -1,0 +1,1 @@
+"""The rules that safety applies: pure functions of one case, each naming every reason it finds."""
