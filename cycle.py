@@ -12,11 +12,13 @@ from datetime import datetime, tzinfo
 from decimal import Decimal
 from time import monotonic
 
+import by_rule
 import tools
 from brokers.desk import DeskContext
+from by_rule import HouseRules
 from lookout import Workplace
 from rehearsal.stage import Stage
-from shared import consciousness, log, trading_state
+from shared import consciousness, log
 from shared.agent_loop import LoopResult, run_loop
 from shared.brain import Brain
 from shared.claude import AnthropicModel
@@ -42,6 +44,8 @@ logger = log.get(__name__)
 
 SESSIONS_OF_BARS = 5
 """How many earlier sessions indicators may look at, where the feed has them."""
+
+DECISIONS_TOLD = 5
 
 _FAILED_ENDS = {
     LoopEnd.MODEL_UNAVAILABLE,
@@ -157,98 +161,49 @@ class Cycle:
         return replace(outcome, notes=notes)
 
     async def _play(self) -> Outcome:
+        await by_rule.warn_of_the_calendars_end(
+            self._parts.trading,
+            self._parts.stage.calendar,
+            agent_id=self._agent_id,
+            cycle_id=self._parts.cycle_id,
+            now=self._clock.now(),
+        )
         idle = await self._nothing_to_do()
         if idle is not None:
             return self._outcome(Status.NOTHING_TO_DO, idle)
-        executor = await self._open()
+        executor, rules = await self._open()
         await executor.orders.synchronise()
         if self._parts.mode is not Mode.SCAN:
             await executor.orders.tidy(why="not filled by the next cycle")
-        lost = await self._day_is_lost(executor)
-        status, reason = (
-            await self._closed_for_loss(executor, lost) if lost else await self._decided(executor)
-        )
+        lost = await rules.loss_that_ends_the_day()
+        if lost is None:
+            status, reason = await self._decided(executor, rules)
+        else:
+            status, reason = await rules.close_for_loss(lost)
         if self._parts.mode is not Mode.SCAN:
             await executor.orders.synchronise()
             await executor.orders.tidy(why="filled in part", only_partly_filled=True)
         if self._parts.mode is Mode.HEARTBEAT:
-            await self._alert_of_what_is_held_overnight(executor)
+            await rules.alert_of_what_is_held_overnight()
         self._closing = await executor.look()
         return self._outcome(status, reason)
 
-    async def _alert_of_what_is_held_overnight(self, executor: ToolExecutor) -> None:
-        held = await executor.lookout.positions_of_ours()
-        session = self._parts.stage.session
-        if held and self._clock.now() >= session.closes_at:
-            await executor.orders.alert(
-                f"held after the session of {session.session_date}: {', '.join(held)}",
-                "The close run did not get these positions sold; their stops and targets rest.",
-                key=f"overnight-{session.session_date}",
-            )
-
-    async def _day_is_lost(self, executor: ToolExecutor) -> str | None:
-        """Say by how much the day's loss limit is reached, or None; warn a person on the way there."""
-        start, limits = self._start_equity, self._settings.limits
-        if start is None or self._parts.mode is Mode.SCAN:
-            return None
-        loss = start - (await executor.look()).account.equity
-        if loss >= limits.daily_loss_limit:
-            return f"the day's loss of {loss} has reached the limit of {limits.daily_loss_limit}"
-        if loss >= start * limits.daily_loss_warning_pct / 100:
-            await executor.orders.alert(
-                f"the day's loss is {loss} {limits.currency}",
-                f"Everything is closed and trading halts at {limits.daily_loss_limit}.",
-                key=f"loss-warning-{self._parts.stage.session.session_date}",
-                severity="warning",
-            )
-        return None
-
-    async def _closed_for_loss(self, executor: ToolExecutor, why: str) -> tuple[Status, str]:
-        """Halt until the next session, then sell everything of ours; Claude is not asked."""
-        stage = self._parts.stage
-        if not self._parts.dry_run:
-            await trading_state.halt_for_daily_loss(
-                self._parts.trading,
-                agent_id=self._agent_id,
-                home=stage.home,
-                why=why,
-                at=self._clock.now(),
-                next_open=stage.calendar.next_session(stage.session.session_date).opens_at,
-                cycle_id=self._parts.cycle_id,
-            )
-        return await self._sold_by_rule(executor, Status.DONE, why)
-
-    async def _decided(self, executor: ToolExecutor) -> tuple[Status, str]:
+    async def _decided(self, executor: ToolExecutor, rules: HouseRules) -> tuple[Status, str]:
         """Let Claude decide where there is something to ask; close mode sells by rule in any case."""
         mode = self._parts.mode
         if mode is Mode.CLOSE and not await executor.lookout.positions_of_ours():
             return self._idle(executor, "nothing is held, so nothing has to be closed")
-        why_not = await self._nothing_to_ask(executor)
+        why_not = await self._nothing_to_ask(executor, rules)
         if mode is not Mode.CLOSE:
-            return self._idle(executor, why_not) if why_not else await self._ask(executor)
+            return self._idle(executor, why_not) if why_not else await self._ask(executor, rules)
         try:
-            status, reason = (Status.DONE, why_not) if why_not else await self._ask(executor)
+            status, reason = (Status.DONE, why_not) if why_not else await self._ask(executor, rules)
         except DatabaseUnavailable:
             raise
         except CatalystError as error:
             logger.exception("claude_not_asked")
             status, reason = Status.DONE, f"Claude could not be asked: {error}"
-        return await self._sold_by_rule(executor, status, reason)
-
-    async def _sold_by_rule(
-        self, executor: ToolExecutor, status: Status, reason: str
-    ) -> tuple[Status, str]:
-        """Sell what is still held; only that decides whether a close went well."""
-        sold, left = await executor.sell_what_is_held(why="still held in the close run")
-        said = f"{reason}; sold by rule: {', '.join(sold)}" if sold else reason
-        if left:
-            await executor.orders.alert(
-                "positions are still held after the close run",
-                f"No sale is under way for {', '.join(left)}: {said}",
-                key=f"held-after-close-{self._parts.stage.session.session_date}",
-            )
-            return Status.FAILED, f"still held after the close run: {', '.join(left)}; {said}"
-        return (Status.DONE if status is Status.FAILED else status), said
+        return await rules.sell_what_is_left(status, reason)
 
     def _idle(self, executor: ToolExecutor, reason: str) -> tuple[Status, str]:
         """A run that found nothing to ask may still have done something."""
@@ -268,7 +223,7 @@ class Cycle:
                 return None
         return None
 
-    async def _nothing_to_ask(self, executor: ToolExecutor) -> str | None:
+    async def _nothing_to_ask(self, executor: ToolExecutor, rules: HouseRules) -> str | None:
         """Say why Claude need not, or cannot, be asked; None if there is something to ask."""
         parts = self._parts
         if parts.mode is Mode.HEARTBEAT and not await self._messages():
@@ -280,10 +235,12 @@ class Cycle:
             budget_usd=self._settings.claude.daily_budget_usd,
         )
         if left <= 0:
-            return f"the day's budget of {self._settings.claude.daily_budget_usd} USD is spent"
+            why = f"the day's budget of {self._settings.claude.daily_budget_usd} USD is spent"
+            await rules.alert_of_money(why)
+            return why
         return None
 
-    async def _open(self) -> ToolExecutor:
+    async def _open(self) -> tuple[ToolExecutor, HouseRules]:
         """Open broker and feed, hold the account against its pin, and fix the session's first equity."""
         parts = self._parts
         broker, feed = parts.stage.broker(), parts.stage.feed()
@@ -308,35 +265,40 @@ class Cycle:
             equity=account.equity,
             at=now,
         )
-        self._executor = ToolExecutor(
-            Workplace(
-                settings=self._settings,
-                mode=parts.mode,
-                clock=self._clock,
-                broker=broker,
-                feed=feed,
-                connection=parts.trading,
-                session=parts.stage.session,
-                sessions=(
-                    *parts.stage.calendar.previous_sessions(
-                        parts.stage.session.session_date, SESSIONS_OF_BARS
-                    ),
-                    parts.stage.session,
+        place = Workplace(
+            settings=self._settings,
+            mode=parts.mode,
+            clock=self._clock,
+            broker=broker,
+            feed=feed,
+            connection=parts.trading,
+            session=parts.stage.session,
+            sessions=(
+                *parts.stage.calendar.previous_sessions(
+                    parts.stage.session.session_date, SESSIONS_OF_BARS
                 ),
-                home=parts.stage.home,
-                context=DeskContext(
-                    agent_id=self._agent_id,
-                    cycle_id=parts.cycle_id,
-                    currency=account.currency,
-                    database=await accounts.database_identity(parts.trading),
-                    dry_run=parts.dry_run,
-                ),
-                session_start_equity=self._start_equity,
-            )
+                parts.stage.session,
+            ),
+            home=parts.stage.home,
+            context=DeskContext(
+                agent_id=self._agent_id,
+                cycle_id=parts.cycle_id,
+                currency=account.currency,
+                database=await accounts.database_identity(parts.trading),
+                dry_run=parts.dry_run,
+            ),
+            session_start_equity=self._start_equity,
         )
-        return self._executor
+        self._executor = ToolExecutor(place)
+        rules = HouseRules(
+            place=place,
+            session=parts.stage.session,
+            calendar=parts.stage.calendar,
+            executor=self._executor,
+        )
+        return self._executor, rules
 
-    async def _ask(self, executor: ToolExecutor) -> tuple[Status, str]:
+    async def _ask(self, executor: ToolExecutor, rules: HouseRules) -> tuple[Status, str]:
         """Let Claude decide, with the tools of this mode; return what the talk came to."""
         parts = self._parts
         messages = await self._messages() if parts.mode is Mode.HEARTBEAT else ()
@@ -363,6 +325,8 @@ class Cycle:
             sleep=asyncio.sleep,
         )
         status, reason = _verdict(self._result, executor.decisions)
+        if self._result.end is LoopEnd.BUDGET:
+            await rules.alert_of_money(self._result.reason)
         if messages and status is Status.DONE:
             read = [message.id for message in messages]
             await consciousness.mark_read(parts.research, self._agent_id, read, self._clock.now())
@@ -384,6 +348,12 @@ class Cycle:
             "data_label": stage.recording.description.label,
             "portfolio": compact(await executor.portfolio()),
             "messages": messages,
+            "decisions": [
+                f"{past.created_at:%Y-%m-%d %H:%M} UTC {past.decision}: {past.reasoning}"
+                for past in await records.recent_decisions(
+                    self._parts.trading, self._agent_id, limit=DECISIONS_TOLD
+                )
+            ],
         }
 
     async def _anything_open(self) -> bool:

@@ -10,14 +10,13 @@ from decimal import Decimal
 from time import monotonic
 from typing import assert_never
 
-from market.patterns import detect
-
 import tool_answers
 import tools
 from brokers.desk import OrderDesk, Placed
 from brokers.drafts import entry_request
 from lookout import Lookout, Workplace
 from market.indicators import technicals
+from market.patterns import detect
 from market.scanner import ScanOutcome, scan
 from market.timeframes import Aggregation, Timeframe, aggregate
 from shared import log
@@ -114,7 +113,7 @@ class ToolExecutor:
     async def _answer_about_market(self, request: tools.ToolRequest) -> Mapping[str, object]:
         match request:
             case tools.ScanMarket():
-                return await self._scan(request.limit)
+                return await self._scan(request)
             case tools.GetQuote():
                 return await self._quote(request.symbol)
             case tools.GetTechnicals():
@@ -145,9 +144,9 @@ class ToolExecutor:
             case _:
                 assert_never(request)
 
-    async def _scan(self, limit: int) -> Mapping[str, object]:
+    async def _scan(self, request: tools.ScanMarket) -> Mapping[str, object]:
         place = self._place
-        symbols, now = await place.feed.symbols(), place.clock.now()
+        symbols, now = await self._scanned(request.index), place.clock.now()
         outcome = scan(
             quotes=await place.feed.quotes(symbols),
             instruments=await self.lookout.instruments(symbols),
@@ -155,7 +154,7 @@ class ToolExecutor:
             baselines=await place.feed.baselines(symbols),
             session=place.session,
             now=now,
-            limit=limit,
+            limit=request.limit,
             max_quote_age_seconds=place.settings.limits.max_quote_age_seconds,
         )
         await self._record_scan(outcome)
@@ -166,6 +165,17 @@ class ToolExecutor:
             "excluded": outcome.excluded,
             "why_empty": outcome.why_empty,
         }
+
+    async def _scanned(self, index: str | None) -> tuple[str, ...]:
+        """Symbols of a configured list, or all that the feed knows."""
+        known = await self._place.feed.symbols()
+        if index is None:
+            return known
+        lists = self._place.settings.market.indices
+        if index not in lists:
+            msg = f"there is no index {index}; there are {', '.join(lists) or 'none'}"
+            raise ToolError(msg)
+        return tuple(symbol for symbol in known if symbol in lists[index])
 
     async def _record_scan(self, outcome: ScanOutcome) -> None:
         place = self._place
@@ -202,11 +212,13 @@ class ToolExecutor:
 
     async def _technicals(self, request: tools.GetTechnicals) -> Mapping[str, object]:
         bars = await self._bars(request.symbol, request.timeframe)
+        values = asdict(technicals(bars.complete, session=self._place.session))
         return {
             "symbol": request.symbol,
             "timeframe": request.timeframe,
             "currency": self._place.settings.market.currency,
-            **asdict(technicals(bars.complete, session=self._place.session)),
+            "last_bar_ended_at": values.pop("as_of"),
+            **values,
         }
 
     async def _patterns(self, request: tools.DetectPatterns) -> Mapping[str, object]:
@@ -332,7 +344,7 @@ class ToolExecutor:
         await self.orders.alert(
             request.subject,
             request.message,
-            key=f"claude-{request.subject}",
+            key=f"claude-{self._place.context.cycle_id}-{self._alerts_sent}",
             severity=request.severity.value,
         )
         return {"queued": True, "note": "it goes to the operator's fixed address"}

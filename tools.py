@@ -103,6 +103,8 @@ class ScanMarket(Tool):
 
     limit: Annotated[int, Field(ge=1, le=20)] = 10
     """How many candidates to return, 1 to 20."""
+    index: Annotated[str, StringConstraints(pattern=r"^[A-Z0-9_]{1,20}$")] | None = None
+    """Name of one of the configured lists of symbols; null scans every symbol."""
 
 
 class GetQuote(Tool):

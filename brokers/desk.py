@@ -161,18 +161,16 @@ class OrderDesk:
         for, since the protective legs cover the whole, and when nothing can be sold for want of a bid.
         """
         snapshot = await self._look((symbol,))
-        whole = _whole(symbol, snapshot)
-        if quantity is not None and 0 < quantity < whole:
-            msg = f"positions are sold whole: {whole} shares of {symbol} are held, not {quantity}"
+        ours = await self._ours(symbol, snapshot)
+        if quantity is not None and 0 < quantity < ours:
+            msg = f"positions are sold whole: {ours} shares of {symbol} are held, not {quantity}"
             raise ToolError(msg)
         if any(is_open_entry(order, symbol) for order in snapshot.open_orders):
             await self.cancel_entries(snapshot, why=why, symbol=symbol)
             snapshot = await self._look((symbol,))
-            quantity = None if quantity == whole else quantity
-        requests = exit_requests(symbol, quantity or _whole(symbol, snapshot), snapshot)
-        if requests is None:
-            msg = f"no bid is known for {symbol}, so it cannot be sold now; its stop stays"
-            raise ToolError(msg)
+            quantity = None if quantity == ours else quantity
+        wanted = quantity or await self._ours(symbol, snapshot)
+        requests = _required(exit_requests(symbol, wanted, snapshot), symbol)
         return tuple([await self._leave(request, snapshot, why=why) for request in requests])
 
     async def cancel_entries(
@@ -221,7 +219,8 @@ class OrderDesk:
     async def advise_exit(self, symbol: str, quantity: int) -> tuple[Refusal, ...]:
         """Say what safety would answer to leaving a position now; empty when it would agree."""
         snapshot = await self._look((symbol,))
-        return self._refusals(exit_requests(symbol, quantity, snapshot) or [], snapshot)
+        requests = _required(exit_requests(symbol, quantity, snapshot), symbol)
+        return self._refusals(requests, snapshot)
 
     def _refusals(
         self, requests: Sequence[OrderRequest], snapshot: Snapshot
@@ -236,6 +235,8 @@ class OrderDesk:
         """Tell a person: a row in the outbox, a line in the log, a word in the run's outcome."""
         logger.error("alert", subject=subject, body=body)
         self.alerts.append(subject)
+        if self._context.dry_run:
+            return
         await records.queue_alert(
             self._connection,
             agent_id=self._context.agent_id,
@@ -446,6 +447,13 @@ class OrderDesk:
     async def _current(self, record: OrderRecord) -> OrderRecord:
         return await self._own(record.client_order_id) or record
 
+    async def _ours(self, symbol: str, snapshot: Snapshot) -> int:
+        """Shares that our own fills left us and the broker has; what was bought by hand is not ours."""
+        held = snapshot.position(symbol)
+        open_ = await orders.open_positions(self._connection, self._context.agent_id)
+        ours = sum(record.quantity for record in open_ if record.symbol == symbol)
+        return 0 if held is None else min(int(held.quantity), ours)
+
     async def _look_up(self, client_order_id: str | None) -> Order | None:
         if client_order_id is None:
             return None
@@ -490,9 +498,11 @@ class OrderDesk:
         )
 
 
-def _whole(symbol: str, snapshot: Snapshot) -> int:
-    held = snapshot.position(symbol)
-    return 0 if held is None else int(held.quantity)
+def _required(requests: list[OrderRequest] | None, symbol: str) -> list[OrderRequest]:
+    if requests is None:
+        msg = f"no bid is known for {symbol}, so it cannot be sold now; its stop stays"
+        raise ToolError(msg)
+    return requests
 
 
 def _why_not_resting(submission: Submission) -> str | None:

@@ -70,12 +70,13 @@ def exit_requests(symbol: str, quantity: int, snapshot: Snapshot) -> list[OrderR
     """Build the sales of a position: each resting target moved to a marketable price, so that its stop
     stays until the shares are sold, and a market order for shares that no target covers.
 
-    A quantity that is not what is held becomes one market order, for safety to refuse. None when the
-    targets hold the shares and no bid is known to move them to.
+    A quantity below what the targets cover, or above what is held, becomes one market order, for
+    safety to refuse. None when the targets hold the shares and no bid is known to move them to.
     """
-    held = snapshot.position(symbol)
-    whole = held is not None and held.quantity == quantity
-    targets = _resting_targets(symbol, snapshot) if whole else []
+    held, targets = snapshot.position(symbol), _resting_targets(symbol, snapshot)
+    covered = sum(target.remaining_quantity for target in targets)
+    if held is None or not covered <= quantity <= held.quantity:
+        targets = []
     price = _marketable_price(symbol, snapshot)
     if targets and price is None:
         return None

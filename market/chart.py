@@ -109,10 +109,25 @@ class Chart:
         return Decimal(sum(bar.volume for bar in part)) / len(part)
 
     def departure(self, low: Pivot, high: Pivot) -> Pivot:
-        """The last bar before `high` that is within half a range of `low`: where the rise left its base."""
+        """The last bar before `high` that closes within half a range of `low`: there the rise left its base."""
         edge = low.price + self.ranges[low.index] / 2
-        near = [at for at in range(low.index, high.index) if self.bars[at].low <= edge]
-        return replace(low, index=near[-1], price=self.bars[near[-1]].low)
+        near = [at for at in range(low.index, high.index) if self.bars[at].close <= edge]
+        index = near[-1] if near else low.index
+        return replace(low, index=index, price=self.bars[index].low)
+
+    def traded_rise(self, low: Pivot, high: Pivot) -> Decimal:
+        """Rise from one pivot to another, less what the price jumped between sessions on intraday bars."""
+        rise = high.price - low.price
+        if not self.intraday:
+            return rise
+        return rise - sum(
+            (
+                bar.open - before.close
+                for before, bar in pairwise(self.bars[low.index : high.index + 1])
+                if bar.start.date() != before.start.date() and bar.open > before.close
+            ),
+            Decimal(0),
+        )
 
     def efficiency(self, start: int, end: int) -> Decimal:
         """Net move of the closes from one bar to another, as a share of the way they took: 0 to 1."""

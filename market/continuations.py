@@ -25,8 +25,9 @@ def bull_flag(chart: Chart) -> Pattern | None:
     """Find a steep pole of 2 to 20 bars, of which the 3 to 20 bars since give back less than half.
 
     None of them is higher than the pole's top. The pole rises more than 5 % or, for bars on which that
-    is out of reach, more than 2.5 average true ranges as of its first bar. Entry at the pole's top, stop
-    at the flag's low, target the pole's height above the entry.
+    is out of reach, more than 2.5 average true ranges as of its first bar; on intraday bars a gap between
+    sessions does not count. Entry at the pole's top, stop at the flag's low, target the pole's height
+    above the entry.
     """
     return best(
         [
@@ -50,7 +51,7 @@ def abcd(chart: Chart) -> Pattern | None:
         return None
     a = chart.departure(low, b)
     rise, average_range = b.price - a.price, chart.ranges[a.index]
-    if not rise >= _AB_ATR * average_range > 0:
+    if not chart.traded_rise(a, b) >= _AB_ATR * average_range > 0:
         return None
     retrace = (b.price - c.price) / rise
     middle = c.price + rise / 2
@@ -69,11 +70,11 @@ def abcd(chart: Chart) -> Pattern | None:
 
 
 def _flag(chart: Chart, start: Pivot, top: Pivot) -> Pattern | None:
-    pole, average_range = top.price - start.price, chart.ranges[start.index]
-    is_pole = pole > POLE_PCT / _HUNDRED * start.price or pole > POLE_ATR * average_range
+    traded, average_range = chart.traded_rise(start, top), chart.ranges[start.index]
+    is_pole = traded > POLE_PCT / _HUNDRED * start.price or traded > POLE_ATR * average_range
     if not is_pole or not average_range or top.index - start.index not in _POLE_BARS:
         return None
-    flag_low = chart.low(top.index + 1)
+    pole, flag_low = top.price - start.price, chart.low(top.index + 1)
     retrace = (top.price - flag_low) / pole
     if not retrace < FLAG_RETRACE_BELOW or chart.high(top.index + 1) > top.price:
         return None
@@ -124,10 +125,11 @@ def _straightness(name: str, efficiency: Decimal) -> Measure:
 
 def _steepness(name: str, chart: Chart, low: Pivot, high: Pivot) -> Measure:
     """Judge a rise by its ranges per root of its bars, which is how far a random walk goes."""
-    rise, bars = high.price - low.price, high.index - low.index
+    rise, bars = chart.traded_rise(low, high), high.index - low.index
     ranges = rise / chart.ranges[low.index]
+    jumped = "" if rise == high.price - low.price else " without the gap between sessions"
     return Measure(
         score(ranges / Decimal(bars).sqrt(), worst="1", best="2.5"),
         f"{name} rises {rise / low.price * _HUNDRED:.1f} %, {ranges:.1f} average true ranges, "
-        f"in {bars} bars",
+        f"in {bars} bars{jumped}",
     )

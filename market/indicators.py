@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
 
@@ -76,7 +75,7 @@ def technicals(bars: Sequence[Bar], *, session: SessionHours | None = None) -> T
 
     The VWAP takes the bars inside `session`, or those on the UTC date of the last bar where none is
     given (a session of XNYS or XHKG lies inside one): give bars from its open on. Bars longer than an
-    hour have no VWAP. An RSI without any movement is 0 / 0 and therefore None. Values have seven
+    hour have no VWAP. The RSI of 14 bars whose closes did not move is None. Values have seven
     significant digits of the price. Raises ValueError naming a bar that is not sound: TA-Lib would turn
     one NaN into an RSI of 0 for ever after.
     """
@@ -89,9 +88,9 @@ def technicals(bars: Sequence[Bar], *, session: SessionHours | None = None) -> T
         for name, needed in BARS_NEEDED.items()
         if len(bars) < needed
     }
-    if values.get("rsi_14") == 0 and not _fell_lately(bars):
+    if "rsi_14" in values and not _moved_lately(bars):
         del values["rsi_14"]
-        missing["rsi_14"] = "rsi_14 is not defined: no close moved"
+        missing["rsi_14"] = f"rsi_14 says nothing: no close moved in {_RSI_PERIOD} bars"
     vwap = _vwap(bars, session)
     if isinstance(vwap, Decimal):
         values["vwap"] = vwap
@@ -142,10 +141,9 @@ def _price_step(price: Decimal) -> Decimal:
     return Decimal(1).scaleb(price.adjusted() + 1 - _SIGNIFICANT_DIGITS)
 
 
-def _fell_lately(bars: Sequence[Bar]) -> bool:
-    """Whether an RSI of 0 means losses: TA-Lib also gives 0 where gains and losses have both faded."""
-    closes = [bar.close for bar in bars[-_RSI_PERIOD - 1 :]]
-    return any(after < before for before, after in pairwise(closes))
+def _moved_lately(bars: Sequence[Bar]) -> bool:
+    """Whether the RSI is about the present; without any movement TA-Lib gives 0, as if it were oversold."""
+    return len({bar.close for bar in bars[-_RSI_PERIOD - 1 :]}) > 1
 
 
 def _vwap(bars: Sequence[Bar], session: SessionHours | None) -> Decimal | str:

@@ -49,63 +49,62 @@ def pivots(bars: Sequence[Bar], ranges: Sequence[Decimal]) -> tuple[Pivot, ...]:
     An extreme is confirmed by the first later bar that is REVERSAL_ATR of that bar's own average true
     range away from it, so that no point depends on anything after its confirmation.
     """
-    zigzag = _ZigZag()
-    for index, bar in enumerate(bars):
-        zigzag.add(index, bar, REVERSAL_ATR * ranges[index])
+    zigzag = _ZigZag(bars)
+    for index in range(len(bars)):
+        zigzag.add(index, REVERSAL_ATR * ranges[index])
     return zigzag.pivots()
 
 
 class _ZigZag:
-    """The move that goes on, and its direction once there is one.
+    """The confirmed pivots and the move that goes on; before the first pivot it may go either way."""
 
-    Its extremes are that of the present move and the farthest point back from it since.
-    """
-
-    def __init__(self) -> None:
+    def __init__(self, bars: Sequence[Bar]) -> None:
+        self._bars: Sequence[Bar] = bars
         self._confirmed: list[Pivot] = []
         self._extremes: dict[Turn, Pivot] = {}
-        self._heading: Turn | None = None
 
-    def add(self, index: int, bar: Bar, reversal: Decimal) -> None:
+    def add(self, index: int, reversal: Decimal) -> None:
         """Take the next bar. One that both extends a move and comes back from it extends it."""
-        extended = [turn for turn in Turn if self._extend(turn, index, bar)]
-        for turn in Turn:
-            if self._heading not in (None, turn):
-                continue
-            if turn in extended and self._heading is turn:
-                self._extremes = {turn: self._extremes[turn]}
-            elif turn not in extended and self._is_left(turn, bar, reversal):
-                self._confirm(turn, index, bar)
+        if index == 0:
+            self._extremes = {turn: self._pivot(turn, 0) for turn in Turn}
+            return
+        for turn, extreme in list(self._extremes.items()):
+            reached = self._pivot(turn, index)
+            if _is_beyond(reached, extreme):
+                self._extremes[turn] = reached
+            elif 0 < self._distance(extreme, index) >= reversal:
+                self._confirm(extreme, index)
                 return
 
     def pivots(self) -> tuple[Pivot, ...]:
         """Return the confirmed pivots, and the extreme of the present move."""
-        if self._heading is None:
-            return ()
-        return (*self._confirmed, self._extremes[self._heading])
+        return (*self._confirmed, *self._extremes.values()) if self._confirmed else ()
 
-    def _extend(self, turn: Turn, index: int, bar: Bar) -> bool:
-        known = self._extremes.get(turn)
+    def _confirm(self, extreme: Pivot, index: int) -> None:
+        self._confirmed.append(replace(extreme, confirmed=True))
+        since = [
+            self._pivot(_opposite(extreme.turn), at) for at in range(extreme.index + 1, index + 1)
+        ]
+        farthest = since[0]
+        for pivot in since:
+            farthest = pivot if _is_beyond(pivot, farthest) else farthest
+        self._extremes = {farthest.turn: farthest}
+
+    def _distance(self, extreme: Pivot, index: int) -> Decimal:
+        bar = self._bars[index]
+        return extreme.price - bar.low if extreme.turn is Turn.HIGH else bar.high - extreme.price
+
+    def _pivot(self, turn: Turn, index: int) -> Pivot:
+        bar = self._bars[index]
         price = bar.high if turn is Turn.HIGH else bar.low
-        if known is None or (price > known.price if turn is Turn.HIGH else price < known.price):
-            self._extremes[turn] = _pivot(turn, index, bar)
-            return True
-        return False
-
-    def _is_left(self, turn: Turn, bar: Bar, reversal: Decimal) -> bool:
-        price = self._extremes[turn].price
-        away = price - bar.low if turn is Turn.HIGH else bar.high - price
-        return away > 0 and away >= reversal
-
-    def _confirm(self, turn: Turn, index: int, bar: Bar) -> None:
-        self._confirmed.append(replace(self._extremes[turn], confirmed=True))
-        self._heading = Turn.LOW if turn is Turn.HIGH else Turn.HIGH
-        since = self._extremes.get(self._heading)
-        if since is None or since.index <= self._extremes[turn].index:
-            since = _pivot(self._heading, index, bar)
-        self._extremes = {self._heading: since}
+        return Pivot(turn=turn, index=index, price=price, confirmed=False)
 
 
-def _pivot(turn: Turn, index: int, bar: Bar) -> Pivot:
-    price = bar.high if turn is Turn.HIGH else bar.low
-    return Pivot(turn=turn, index=index, price=price, confirmed=False)
+def _is_beyond(pivot: Pivot, extreme: Pivot) -> bool:
+    if pivot.turn is Turn.HIGH:
+        return pivot.price > extreme.price
+    return pivot.price < extreme.price
+
+
+def _opposite(turn: Turn) -> Turn:
+    return Turn.LOW if turn is Turn.HIGH else Turn.HIGH

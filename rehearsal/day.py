@@ -155,7 +155,7 @@ def _play_slot(slot: Slot, theatre: Theatre) -> Played:
     with redirect_stderr(complained):
         code = unified_agent.main(
             ["--agent", AGENT, "--mode", slot.mode, "--brain", theatre.brain, "--json"],
-            environ=theatre.environ,
+            environ={**theatre.environ, "PING_URL": ""},  # nobody watches a rehearsal
             stdout=said,
         )
     last = said.getvalue().strip().splitlines()[-1]

@@ -16,6 +16,7 @@ from market.recorded import RecordedFeed
 from market.recording import Recording
 from rehearsal import bookmark as bookmarks
 from rehearsal.bookmark import DATABASE_PREFIX, Bookmark
+from shared import trading_state
 from shared.clock import ManualClock
 from shared.config import RehearsalSettings, Settings
 from shared.embedded_postgres import Server, database_names, drop_database
@@ -88,6 +89,9 @@ def begin(
     Raises ConfigError when the data or the calendar has no such session.
     """
     earlier = bookmarks.read_number(folder)
+    if earlier:
+        # what a person said about an account that is gone; said before the first one, it still holds
+        trading_state.forget(folder.parent, settings.agent.id)
     bookmark = Bookmark(
         number=earlier + 1,
         token=secrets.token_hex(2),

@@ -24,7 +24,7 @@ from shared.environment import agent_name, read_environment, secret_values
 from shared.errors import CatalystError, ConfigError, NotDelivered
 from shared.letters import Channel, Letter, subject_line
 from shared.mail import MailChannel, mail_server
-from shared.outbox import Sender, Tally, hand_over
+from shared.outbox import Sender, Tally, hand_over, take_leave
 from shared.paths import PROJECT, data_directory, log_base
 from shared.push import push_channels
 from shared.redaction import redactor
@@ -144,8 +144,7 @@ async def _tried(channel: Channel, letter: Letter, seconds: float) -> str | None
         await hand_over(channel, letter, seconds=seconds, last_step=PointOfNoReturn(seconds))
     except NotDelivered as error:
         return str(error)
-    finally:
-        channel.close()
+    await take_leave(channel)
     return None
 
 

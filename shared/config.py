@@ -61,6 +61,8 @@ class MarketSettings(_Section):
     """ISO 10383 code of the exchange whose calendar and clock apply."""
     currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
     """ISO 4217 code of the account."""
+    indices: dict[str, tuple[str, ...]] = {}
+    """Named lists of symbols that scan_market can be asked for; without a name it scans everything."""
 
 
 class BrokerName(StrEnum):

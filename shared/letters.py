@@ -68,7 +68,7 @@ def compose(
     )
     body = _shortened(redact(alert.body), LONGEST_BODY)
     return Letter(
-        name=f"alert-{alert.alert_id}.{agent_id}.{database}",
+        name=f"alert-{alert.alert_id}.{database.hex}",
         severity=alert.severity,
         subject=subject_line(agent_id, alert.severity, redact(alert.subject)),
         body="\n".join((body, "", *facts, "")),

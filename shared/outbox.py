@@ -194,8 +194,7 @@ class Sender:
 
     async def _close(self) -> None:
         for channel in self._working():
-            with suppress(TimeoutError):
-                await within(_GOODBYE_SECONDS, channel.close)
+            await take_leave(channel)
 
 
 async def hand_over(
@@ -208,3 +207,9 @@ async def hand_over(
     except TimeoutError as error:
         doubt = "" if last_step.block() else "; the letter may have arrived all the same"
         raise NotDelivered(f"it was not done within {seconds:.1f} s{doubt}") from error
+
+
+async def take_leave(channel: Channel) -> None:
+    """Close a channel that works; one that does not answer is left as it is."""
+    with suppress(TimeoutError):
+        await within(_GOODBYE_SECONDS, channel.close)

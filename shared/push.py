@@ -5,6 +5,7 @@ The library is imported by the first letter. Its URLs are secrets: a channel is 
 
 import re
 from collections.abc import Iterator
+from typing import Protocol, cast
 
 from pydantic import SecretStr
 
@@ -14,6 +15,14 @@ from shared.errors import NotDelivered
 from shared.letters import Letter
 
 _BETWEEN_URLS = re.compile(r"[\s,]+(?=[a-zA-Z][a-zA-Z0-9+.-]*://)")
+
+
+class _Service(Protocol):
+    """What of the library is used; its own types are known in part only."""
+
+    def add(self, services: str) -> bool: ...
+
+    def notify(self, body: str, title: str, notify_type: str, body_format: str) -> object: ...
 
 
 class PushChannel:
@@ -31,11 +40,11 @@ class PushChannel:
 
     def deliver(self, letter: Letter, *, seconds: float, last_step: PointOfNoReturn) -> None:
         """Hand the letter to the service. Raises NotDelivered."""
-        import apprise  # pyright: ignore[reportMissingTypeStubs] (it has none)
+        import apprise
 
         # in this thread: those of the library's own would keep the process from ending
         asset = apprise.AppriseAsset(app_id="Catalyst", async_mode=False)
-        service = apprise.Apprise(asset=asset)
+        service = cast("_Service", apprise.Apprise(asset=asset))
         if not service.add(self._url.get_secret_value()):
             raise NotDelivered("apprise does not understand the URL")
         if not last_step.pass_by():

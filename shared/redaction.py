@@ -13,7 +13,8 @@ REDACTED = "[redacted]"
 SHORTEST_SECRET = 4
 """Shorter values are not looked for: they would blacken ordinary words."""
 
-_URL_PASSWORD = re.compile(r"(?P<before>[a-zA-Z][\w+.-]*://[^\s:/@'\"]*:)[^\s/'\"]+(?=@)")
+# a scheme without a bound on its length would make a long word cost the square of it
+_URL_PASSWORD = re.compile(r"(?P<before>[a-zA-Z][\w+.-]{0,30}://[^\s:/@'\"]*:)[^\s/'\"]+(?=@)")
 _ANTHROPIC_KEY = re.compile(r"sk-ant-[\w-]{4,}")
 
 

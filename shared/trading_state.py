@@ -127,20 +127,22 @@ async def halt_for_daily_loss(
 
 
 async def resume(
-    connection: Connection, *, agent_id: str, home: Path, why: str, by: str, at: datetime
+    connection: "Connection | None", *, agent_id: str, home: Path, why: str, by: str, at: datetime
 ) -> tuple[str, ...]:
     """Lift every halt, as only a person may, and return what was lifted; empty when nothing was.
 
-    An unreadable file is replaced; a halt that comes in between stays. Raises DatabaseUnavailable and
+    Without a connection, where there is no database at all, only the file is asked and changed. An
+    unreadable file is replaced; a halt that comes in between stays. Raises DatabaseUnavailable and
     ConfigError, and then the agent is still halted by what could not be lifted.
     """
     if not why.strip():
         msg = "trading goes on only for a reason, was empty"
         raise ValueError(msg)
-    seen = read_file(home, agent_id)
-    rows = await accounts.lift_halts(
-        connection, agent_id=agent_id, lifted_by=by, why=why, at=utc(at)
-    )
+    seen, rows = read_file(home, agent_id), ()
+    if connection is not None:
+        rows = await accounts.lift_halts(
+            connection, agent_id=agent_id, lifted_by=by, why=why, at=utc(at)
+        )
     _, lifted = effective(rows, seen, at)
     if seen is not None:
         _remove(seen, agent_id=agent_id, home=home)
@@ -184,9 +186,6 @@ async def _record(
 ) -> Recorded:
     """Write to the file, then to the database; what fails is told, unless both fail."""
     file_problem = _into_file(new, agent_id=agent_id, home=home)
-    logger.warning(
-        "trading_state", state=new.state, kind=new.kind, why=new.reason, by=new.started_by
-    )
     if connection is None:
         if file_problem is not None:
             raise file_problem
@@ -213,6 +212,7 @@ def _into_file(new: Halt, *, agent_id: str, home: Path) -> CatalystError | None:
             kept = [one for one in known or () if one.is_in_force(new.started_at)]
             if not any(_is_the_same(one, new) for one in kept):
                 _write(home, agent_id, (*kept, new))
+                logger.warning("trading_state", restricted_by=new.sentence())
     except ConfigError as error:
         logger.exception("state_file_not_written")
         return error

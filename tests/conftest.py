@@ -2,9 +2,11 @@
 
 pytest_plugins: tuple[str, ...] = (
     "tests.fixtures.databases",
+    "tests.fixtures.mail",
     "tests.fixtures.market_data",
     "tests.fixtures.messages_api",
     "tests.fixtures.network",
     "tests.fixtures.postgres",
     "tests.fixtures.rehearsal",
+    "tests.fixtures.operate",  # imports the ones above, so they have to be registered first
 )

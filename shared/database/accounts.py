@@ -85,11 +85,6 @@ async def halts_in_force(connection: Connection, agent_id: str, at: datetime) ->
     return tuple(_halt(row) for row in rows)
 
 
-async def active_halts(connection: Connection, agent_id: str, at: datetime) -> tuple[str, ...]:
-    """Return why the agent may not take new risk, oldest reason first; empty when it may."""
-    return tuple(halt.reason for halt in await halts_in_force(connection, agent_id, at))
-
-
 async def database_identity(connection: Connection) -> UUID:
     """Return the id that this database was born with."""
     return (await fetch_one(connection, Q["database_identity"].bind()))["identity"]

@@ -45,9 +45,7 @@ async def latest_actions(
 
 async def cycle(connection: Connection, agent_id: str, cycle_id: str) -> Record | None:
     """Return one run with all that was seen and done in it; None when the agent has no such run."""
-    row = await _records(
-        connection, Q["cycle_of_agent"].bind(agent_id=agent_id, cycle_id=cycle_id)
-    )
+    row = await _records(connection, Q["cycle_of_agent"].bind(agent_id=agent_id, cycle_id=cycle_id))
     if not row:
         return None
     asked = await _records(connection, Q["orders_of_cycle"].bind(cycle_id=cycle_id))

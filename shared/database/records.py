@@ -53,6 +53,24 @@ class QueuedAlert:
     """Not tried before; None is at once."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastDecision:
+    """What was decided in an earlier cycle, in the words of then."""
+
+    decision: str
+    symbol: str | None
+    reasoning: str
+    created_at: datetime
+
+
+async def recent_decisions(
+    connection: Connection, agent_id: str, *, limit: int
+) -> tuple[PastDecision, ...]:
+    """Return the agent's latest decisions, newest first."""
+    statement = Q["recent_decisions"].bind(agent_id=agent_id, limit=limit)
+    return tuple(PastDecision(**row) for row in await fetch(connection, statement))
+
+
 async def record_decision(
     connection: Connection,
     *,

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 
 class Command(StrEnum):
@@ -49,8 +50,9 @@ def parse(argv: Sequence[str] | None) -> Arguments:
         # without a default of its own, so that it does not undo what stood before the command
         _add_common(one, default=argparse.SUPPRESS)
         add(one)
-    values = vars(parser.parse_args(argv))
-    return Arguments(**{**values, "command": Command(values["command"])})
+    values: dict[str, Any] = vars(parser.parse_args(argv))
+    values["command"] = Command(values["command"])
+    return Arguments(**values)
 
 
 def _add_common(parser: argparse.ArgumentParser, *, default: str | None) -> None:

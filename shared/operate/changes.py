@@ -120,13 +120,16 @@ def restriction(
 
 
 async def resume(place: Place, arguments: Arguments) -> Report:
-    """Lift every halt, in the database and in the file."""
+    """Lift every halt, in the database and in the file; where no rehearsal was begun, in the file alone."""
     async with AsyncExitStack() as stack:
-        trading = await place.trading(stack)
+        try:
+            trading = await place.trading(stack)
+        except NoRehearsal:
+            return await _resumed(None, place, arguments)
         return await audited(trading, place, arguments, lambda: _resumed(trading, place, arguments))
 
 
-async def _resumed(trading: Connection, place: Place, arguments: Arguments) -> Report:
+async def _resumed(trading: "Connection | None", place: Place, arguments: Arguments) -> Report:
     now = place.clock.now()
     lifted = await trading_state.resume(
         trading,

@@ -41,20 +41,14 @@ def main(
     report = _Run(arguments, os.environ if environ is None else environ).report()
     if arguments.as_json:
         out.write(codec.encode(report.as_json()) + "\n")
-    else:
-        _show(report, out)
+    if report.exit_code or not arguments.as_json:
+        (err if report.exit_code else out).write(f"{report.sentence()}\n")
+    if report.content and not arguments.as_json:
+        from shared.operate.pages import show
+
+        show(report, out)
     out.flush()
-    if report.exit_code:
-        err.write(f"{report.sentence()}\n")
     return report.exit_code
-
-
-def _show(report: Report, out: TextIO) -> None:
-    if report.exit_code and not report.content:
-        return
-    from shared.operate.pages import show
-
-    show(report, out)
 
 
 class _Run:
@@ -97,7 +91,8 @@ class _Run:
             if self._arguments.command not in _RESTRICTING or not _is_known(self._agent):
                 raise
             return asyncio.run(self._only_by_file(home, str(error)))
-        place = find_place(configuration, self._environ, home)
+        logged = self._logged(configuration) if self._arguments.command in _CHANGING else None
+        place = find_place(configuration, self._environ, home, logged)
         return asyncio.run(_carry_out(place, self._without_secrets()))
 
     def _configuration(self) -> Configuration:
@@ -106,19 +101,19 @@ class _Run:
         configuration = config_file.load(
             self._agent, self._environ, project=PROJECT, checks=unified_agent.CHECKS
         )
-        secrets = environment.secret_values(configuration, self._environ)
-        self._redact = redactor(secrets)
-        if self._arguments.command in _CHANGING:
-            log.set_up(
-                configuration.settings.logging,
-                project=log_base(self._environ),
-                secrets=secrets,
-                agent_id=self._agent,
-                mode="operate",
-                cycle_id=None,
-                clock=SystemClock(),
-            )
+        self._redact = redactor(environment.secret_values(configuration, self._environ))
         return configuration
+
+    def _logged(self, configuration: Configuration) -> log.LogOutcome:
+        return log.set_up(
+            configuration.settings.logging,
+            project=log_base(self._environ),
+            secrets=environment.secret_values(configuration, self._environ),
+            agent_id=self._agent,
+            mode="operate",
+            cycle_id=None,
+            clock=SystemClock(),
+        )
 
     async def _only_by_file(self, home: Path, problem: str) -> Report:
         """Halt or reduce an agent whose configuration cannot be read: its runs cannot start either."""

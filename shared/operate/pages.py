@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, TextIO, TypeAlias
+from typing import Any, TextIO, TypeAlias, cast
 
 from rich.console import Console
 from rich.markup import escape
@@ -15,17 +15,13 @@ from shared.operate.report import Report
 Content: TypeAlias = Mapping[str, Any]
 
 _WIDTH_IN_A_FILE = 160
+_RESULT_SHOWN = 300
 
 
 def show(report: Report, out: TextIO) -> None:
-    """Print the sentence, then what belongs to it."""
-    console = Console(
-        file=out, width=None if out.isatty() else _WIDTH_IN_A_FILE, highlight=False, soft_wrap=False
-    )
-    _line(console, report.sentence())
-    page = _PAGES.get(report.command)
-    if page is not None and report.content:
-        page(report.content, console)
+    """Print what belongs to a report's sentence."""
+    width = None if out.isatty() else _WIDTH_IN_A_FILE
+    _PAGES[report.command](report.content, Console(file=out, width=width, highlight=False))
 
 
 def _status(said: Content, console: Console) -> None:
@@ -48,7 +44,7 @@ def _status(said: Content, console: Console) -> None:
     _table(console, "Positions by our fills", said["positions"], _POSITION)
     _table(console, "Unresolved orders", said["unresolved_orders"], _UNRESOLVED)
     _table(console, "Alerts not sent yet", said["queued_alerts"], _ALERT)
-    _table(console, "Orders of persons, unfinished ones first", said["operator_actions"], _ACTION)
+    _table(console, "Commands of persons, unfinished ones first", said["operator_actions"], _ACTION)
     _table(console, "Last cycles", said["cycles"], _CYCLE)
 
 
@@ -86,6 +82,8 @@ def _histories(orders: Sequence[Content], console: Console) -> None:
         name = order["client_order_id"] or f"leg {order['broker_order_id']}"
         steps = [_step(event) for event in order["events"]]
         _line(console, f"{order['symbol']} {order['side']} {name}: {' → '.join(steps)}")
+        if order["reason"]:
+            _line(console, f"    because: {order['reason']}")
         for fill in order["fills"]:
             _line(
                 console,
@@ -109,7 +107,8 @@ def _why(said: Content, console: Console) -> None:
         f" session {_shown(cycle['session_pnl'])}; cost {_shown(cycle['cost_usd'])} USD",
     )
     _table(console, "Candidates", said["candidates"], _CANDIDATE)
-    _table(console, "Tool calls", said["tool_calls"], _TOOL_CALL)
+    calls = [{**one, "result": _shortened(one["result"])} for one in said["tool_calls"]]
+    _table(console, "Tool calls (results whole with --json)", calls, _TOOL_CALL)
     refused = [
         {"tool": one["tool"], "symbol": one["request"].get("symbol"), "code": code, "text": text}
         for one in said["refusals"]
@@ -138,10 +137,12 @@ def _state(said: Content, console: Console) -> None:
 
 def _show_config(said: Content, console: Console) -> None:
     _line(console, f"hash {said['config_hash']}, data in {said['data_directory']}")
-    for section, values in {**said["settings"], "secrets": said["secrets"]}.items():
-        _line(console, f"{section}:")
-        for name, value in (values or {}).items():
-            _line(console, f"  {name}: {_shown(value)}")
+    sections: Mapping[str, Content | None] = {**said["settings"], "secrets": said["secrets"]}
+    for section, values in sections.items():
+        _line(console, f"{section}:{'' if values else ' none'}")
+        if values:
+            for name, value in values.items():
+                _line(console, f"  {name}: {_shown(value)}")
 
 
 _PAGES: Mapping[Command, Callable[[Content, Console], None]] = {
@@ -163,21 +164,36 @@ _LIVE_POSITION = ("symbol", "quantity", "available", "average_price", "market_pr
 _UNRESOLVED = ("client_order_id", "symbol", "side", "quantity", "status", "created_at")
 _ALERT = ("severity", "subject", "queued_at", "attempts")
 _ACTION = ("action_id", "command", "operator", "why", "status", "result", "started_at", "ended_at")
-_CYCLE = ("cycle_id", "status", "brain", "orders_placed", "refusals", "session_pnl", "cost_usd", "reason")
+_CYCLE = (
+    "cycle_id",
+    "status",
+    "brain",
+    "orders_placed",
+    "refusals",
+    "session_pnl",
+    "cost_usd",
+    "reason",
+)
 _ORDER = (
-    "client_order_id", "symbol", "side", "order_purpose", "order_type", "status", "quantity",
-    "filled_quantity", "limit_price", "stop_price", "filled_price", "reason", "reject_reason",
+    "symbol", "side", "order_purpose", "order_type", "status", "quantity", "filled_quantity",
+    "limit_price", "stop_price", "filled_price", "reject_reason",
 )  # fmt: skip
 _CANDIDATE = ("rank", "symbol", "price", "change_pct", "relative_volume", "score")
 _TOOL_CALL = ("sequence", "name", "arguments", "is_error", "result")
 _DECISION = ("at", "decision", "symbol", "confidence", "reasoning")
-_CLAUDE_CALL = ("model", "status", "input_tokens", "output_tokens", "cost_usd", "stop_reason", "error")
+_CLAUDE_CALL = (
+    "model",
+    "status",
+    "input_tokens",
+    "output_tokens",
+    "cost_usd",
+    "stop_reason",
+    "error",
+)
 _SALE = ("symbol", "held", "left", "result", "why_not")
 
 
-def _table(
-    console: Console, title: str, rows: Iterable[Content], columns: Sequence[str]
-) -> None:
+def _table(console: Console, title: str, rows: Iterable[Content], columns: Sequence[str]) -> None:
     """Print a table; of what there is none of, say so in a line."""
     found = list(rows)
     if not found:
@@ -195,6 +211,11 @@ def _line(console: Console, text: str) -> None:
     console.print(escape(text), soft_wrap=True)
 
 
+def _shortened(result: object) -> str:
+    text = str(result)
+    return text if len(text) <= _RESULT_SHOWN else f"{text[:_RESULT_SHOWN]}…"
+
+
 def _shown(value: object) -> str:
     match value:
         case None:
@@ -204,6 +225,6 @@ def _shown(value: object) -> str:
         case Decimal():
             return format(value.normalize(), "f") if value else "0"
         case list():
-            return ", ".join(map(_shown, value)) or "none"
+            return ", ".join(map(_shown, cast("list[object]", value))) or "none"
         case _:
             return str(value)

@@ -20,6 +20,7 @@ from shared.config import Configuration, Settings
 from shared.database.connection import Connection
 from shared.database.opening import open_trading
 from shared.errors import CatalystError
+from shared.log import LogOutcome
 
 
 class NoRehearsal(CatalystError):
@@ -35,6 +36,8 @@ class Place:
     home: Path
     bookmark: Bookmark | None
     """Where the rehearsal stands; None where none was begun, and for a real agent."""
+    logged: LogOutcome | None = None
+    """Where the log goes; None for what changes nothing."""
 
     @property
     def settings(self) -> Settings:
@@ -69,27 +72,37 @@ class Place:
     def begun(self) -> Bookmark:
         """Return where the rehearsal stands. Raises NoRehearsal."""
         if self.bookmark is None:
-            msg = f"no rehearsal of {self.agent_id} was begun in {self.folder}: `make run` begins one"
+            msg = (
+                f"no rehearsal of {self.agent_id} was begun in {self.folder}: `make run` begins one"
+            )
             raise NoRehearsal(msg)
         return self.bookmark
 
     async def trading(self, stack: AsyncExitStack) -> Connection:
         """Open the trading database; the stack closes it. Raises DatabaseUnavailable and NoRehearsal."""
+        is_rehearsal = self.settings.rehearsal is not None
         return await open_trading(
             stack,
             self.configuration,
             environ=self.environ,
             home=self.home,
-            embedded_name=self.begun().database_name,
+            embedded_name=self.begun().database_name if is_rehearsal else "",
         )
 
 
-def find_place(configuration: Configuration, environ: Mapping[str, str], home: Path) -> Place:
+def find_place(
+    configuration: Configuration,
+    environ: Mapping[str, str],
+    home: Path,
+    logged: LogOutcome | None = None,
+) -> Place:
     """Look where the agent stands. Raises ConfigError for a bookmark that cannot be read."""
     bookmark = None
     if configuration.settings.rehearsal is not None:
         bookmark = bookmarks.read(rehearsals(home))
-    return Place(configuration=configuration, environ=environ, home=home, bookmark=bookmark)
+    return Place(
+        configuration=configuration, environ=environ, home=home, bookmark=bookmark, logged=logged
+    )
 
 
 def rehearsals(home: Path) -> Path:

@@ -114,7 +114,9 @@ def _summary(content: dict[str, Any]) -> str:
     if content["unresolved_orders"]:
         said.append(f"{len(content['unresolved_orders'])} UNRESOLVED ORDERS")
     if content["queued_alerts"]:
-        said.append(f"{len(content['queued_alerts'])} alerts not sent yet")
+        waiting = len(content["queued_alerts"])
+        at_least = "at least " if waiting == ALERTS_SHOWN else ""
+        said.append(f"{at_least}{waiting} alerts not sent yet")
     return ", ".join(said)
 
 

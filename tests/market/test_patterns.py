@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -42,48 +42,77 @@ def cup_and_handle(
     *,
     depth: float = 4.0,
     half: int = 20,
+    right_half: int | None = None,
+    right_rim: float = 100.0,
     handle: float = 0.2,
+    wick: float | None = None,
     length: timedelta = FIVE_MINUTES,
 ) -> tuple[Bar, ...]:
-    """A rise to a rim, a parabola down and back up to it, and a handle of `handle` of the depth."""
-    rim = 100.0
-    bowl = [rim - depth * (1 - (at / half) ** 2) for at in range(-half, half + 1)]
-    before = line((0, rim - depth), (LEAD, rim))[:-1]
-    after = line((0, rim), (3, rim - depth * handle), (3, rim - depth * handle * 0.5))[1:]
+    """A rise to a rim, a parabola down and back up, and a handle of `handle` of the depth."""
+    right = half if right_half is None else right_half
+    rim, floor = 100.0, 100.0 - depth
+    bowl = [floor + depth * (at / half) ** 2 for at in range(-half, 0)]
+    bowl += [floor + (right_rim - floor) * (at / right) ** 2 for at in range(right + 1)]
+    before = line((0, floor), (LEAD, rim))[:-1]
+    low = right_rim - depth * handle
+    after = line((0, right_rim), (3, low), (3, (low + right_rim) / 2))[1:]
     closes = [*before, *bowl, *after]
     volumes = [1000] * (len(closes) - 6) + [400] * 6
-    return bars_of(closes, wick=depth / 25, volumes=volumes, length=length)
+    return bars_of(
+        closes, wick=depth / 25 if wick is None else wick, volumes=volumes, length=length
+    )
 
 
-def ascending_triangle(*, first_fall: float = 4.0, legs: int = 4) -> tuple[Bar, ...]:
+def ascending_triangle(
+    *,
+    first_fall: float = 4.0,
+    legs: int = 4,
+    falls: Sequence[float] | None = None,
+    tops: Sequence[float] | None = None,
+    after: int = 3,
+) -> tuple[Bar, ...]:
     """A rise to a level that is met `legs` times, with falls from it that grow smaller."""
-    top = 100.0
-    corners: list[tuple[int, float]] = [(0, top - first_fall), (8, top)]
-    for leg in range(legs - 1):
-        corners += [(5, top - first_fall * (1 - leg / legs)), (5, top)]
-    corners += [(3, top - first_fall / legs)]
-    closes = [*quiet(LEAD, top - first_fall, 0.3), *line(*corners)[1:]]
+    falls = falls or [first_fall * (1 - leg / legs) for leg in range(legs)]
+    tops = tops or [100.0] * len(falls)
+    corners: list[tuple[int, float]] = [(0, tops[0] - first_fall)]
+    for top, fall in zip(tops, falls, strict=True):
+        corners += [(5, top), (5, 100 - fall)]
+    corners[1] = (8, tops[0])
+    corners[-1] = (after, corners[-1][1])
+    closes = [*quiet(LEAD, tops[0] - first_fall, 0.3), *line(*corners)[1:]]
     half = len(closes) - (len(closes) - LEAD) // 2
     volumes = [1000] * half + [500] * (len(closes) - half)
     return bars_of(closes, wick=0.2, volumes=volumes)
 
 
-def abcd(*, rise: float = 5.0, retrace: float = 0.5) -> tuple[Bar, ...]:
+def abcd(*, rise: float = 5.0, retrace: float = 0.5, onward: float = 0.25) -> tuple[Bar, ...]:
     """A rise, a straight fall of `retrace` of it, and the beginning of another rise."""
     b = 100 + rise
     c = b - rise * retrace
-    closes = [*quiet(LEAD, 100, 0.2), *line((0, 100), (7, b), (5, c), (2, c + rise * 0.25))[1:]]
+    closes = [*quiet(LEAD, 100, 0.2), *line((0, 100), (7, b), (5, c), (2, c + rise * onward))[1:]]
     volumes = [500] * LEAD + [1000] * 7 + [500] * 5 + [800] * 2
     return bars_of(closes, wick=0.1, volumes=volumes)
 
 
-def breakout(*, above: float = 0.6, volume: int = 3000) -> tuple[Bar, ...]:
+def breakout(
+    *, above: float = 0.6, volume: int = 3000, base: float = 2.0, before: float = 99.9
+) -> tuple[Bar, ...]:
     """A range of two hours whose upper edge is met three times, and a close above it."""
-    closes = [
-        *quiet(LEAD, 98, 0.2),
-        *line((0, 98), (4, 100), (6, 98), (6, 99.9), (6, 98.2), (6, 99.9), (1, 100 + above))[1:],
-    ]
-    return bars_of(closes, wick=0.1, volumes=[1000] * (len(closes) - 1) + [volume])
+    floor = 100 - base
+    corners = [(0, floor), (4, 100.0), (6, floor), (6, 99.9), (6, floor), (6, before)]
+    closes = [*quiet(LEAD, floor, base / 10), *line(*corners, (1, 100 + above))[1:]]
+    return bars_of(closes, wick=base / 20, volumes=[1000] * (len(closes) - 1) + [volume])
+
+
+def followed_by(bars: tuple[Bar, ...], close: float, count: int = 1) -> tuple[Bar, ...]:
+    """The bars and, after them, `count` that run straight to a close on light trading."""
+    last = bars[-1]
+    length = last.end - last.start
+    more = bars_of(line((0, float(last.close)), (count, close))[1:], wick=0, length=length)
+    return bars + tuple(
+        replace(bar, start=last.end + at * length, end=last.end + (at + 1) * length, volume=400)
+        for at, bar in enumerate(more)
+    )
 
 
 SHAPES: dict[PatternKind, Callable[[], tuple[Bar, ...]]] = {
@@ -223,6 +252,28 @@ def test_an_abcd_expects_its_last_leg_to_be_as_long_as_its_first() -> None:
     assert pattern.target == pattern.stop + (Decimal("105.1") - Decimal("99.9"))
 
 
+def test_a_gap_between_sessions_is_no_pole_on_intraday_bars() -> None:
+    closes = [*quiet(LEAD, 100, 0.2), 103.7, *line((0, 104), (3, 103), (3, 103.4))]
+    volumes = [500] * LEAD + [1000] * 2 + [400] * 6
+    traded = bars_of(closes, wick=0.1, volumes=volumes)
+    night = timedelta(hours=17)
+    gapped = tuple(
+        replace(
+            bar,
+            start=bar.start + night,
+            end=bar.end + night,
+            open=bar.close if index == LEAD else bar.open,
+            low=bar.close - Decimal("0.1") if index == LEAD else bar.low,
+        )
+        if index >= LEAD
+        else bar
+        for index, bar in enumerate(traded)
+    )
+
+    assert found(traded, PatternKind.BULL_FLAG) is not None
+    assert found(gapped, PatternKind.BULL_FLAG) is None
+
+
 def test_a_v_is_a_worse_cup_than_a_round_one() -> None:
     rim, depth, half = 100.0, 4.0, 20
     v = [rim - depth * (1 - abs(at) / half) for at in range(-half, half + 1)]
@@ -250,7 +301,7 @@ def test_without_its_volume_a_shape_is_less_clear_or_gone(kind: PatternKind) -> 
 def test_random_walks_rarely_look_clearly_drawn(
     count: int, sigma: float, length: timedelta
 ) -> None:
-    """One walk in twenty at most; measured: 1.7, 3.0 and 2.5 in a hundred over 1000 seeds."""
+    """One walk in twenty at most; measured over 1000 seeds: 1.9, 3.3 and 2.7 in a hundred."""
     seeds = range(250)
     clear = [
         (seed, pattern.kind.value, str(pattern.confidence))
@@ -331,6 +382,7 @@ def test_too_few_bars_show_no_pattern(kind: PatternKind) -> None:
 
 def test_a_market_that_stands_still_or_does_not_trade_shows_no_pattern() -> None:
     still = bars_of([100.0] * 60, wick=0)
+    assert pivots(still, average_true_ranges(still)) == ()
     untraded = tuple(replace(bar, volume=0) for bar in breakout())
 
     assert detect(still) == ()
@@ -392,16 +444,23 @@ def test_a_confirmed_pivot_is_not_moved_by_later_bars(seed: int, cut: int) -> No
 
 @settings(deadline=None, max_examples=40)
 @given(seed=st.integers(0, 10**6))
-def test_pivots_alternate_and_are_the_extremes_between_their_neighbours(seed: int) -> None:
+def test_pivots_alternate_and_are_the_extremes_since_the_one_before(seed: int) -> None:
     bars = random_walk(seed, 120)
     found_pivots = pivots(bars, average_true_ranges(bars))
 
     for one, other in pairwise(found_pivots):
-        between = bars[one.index : other.index + 1]
-        low, high = (one, other) if one.turn is Turn.LOW else (other, one)
+        since = bars[one.index + 1 : other.index + 1]
         assert one.turn is not other.turn
-        assert low.price == min(bar.low for bar in between[1:-1] or [bars[low.index]]) or (
-            low.price <= min(bar.low for bar in between[1:])
-            or low.price <= min(bar.low for bar in between[:-1])
-        )
-        assert low.price < high.price
+        if other.turn is Turn.HIGH:
+            assert other.price == since[-1].high == max(bar.high for bar in since)
+        else:
+            assert other.price == since[-1].low == min(bar.low for bar in since)
+
+
+def test_a_pivot_is_the_extreme_even_if_a_calmer_bar_confirms_it() -> None:
+    bars = bars_of([100.0, 104, 102, 103], wick=0.1)
+    ranges = [Decimal(1), Decimal(1), Decimal(10), Decimal("0.5")]
+    low, high, back = pivots(bars, ranges)
+
+    assert (low.index, high.index, back.index) == (0, 1, 2)
+    assert [pivot.confirmed for pivot in (low, high, back)] == [True, True, False]

@@ -1,3 +1,4 @@
+import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -17,6 +18,7 @@ from shared.environment import (
     secret_values,
 )
 from shared.errors import ConfigError
+from shared.redaction import redactor
 
 PROJECT = Path(__file__).resolve().parents[2]
 COMPLETE = (PROJECT / "config" / "rehearsal.yaml").read_text("utf-8")
@@ -420,6 +422,24 @@ def test_every_value_to_keep_out_of_the_log_is_listed(project: Path) -> None:
     }
 
 
+def test_the_keys_inside_notification_urls_are_secret_and_their_hosts_are_not(
+    project: Path,
+) -> None:
+    environ = {
+        "APPRISE_URLS": "tgram://123456789:AAaa_bbbb-cccc/-1001234567890 ntfys://ntfy.example.com/t",
+        "PING_URL": "https://health.example.com/0f8fad5b-d9cb-469f-a165-70867728950e",
+        "SMTP_HOST": "mail.example.com",
+        "SMTP_PORT": "2525",
+        "ALERT_EMAIL": "person@example.com",
+    }
+    hidden = redactor(secret_values(loaded(project, MINIMAL, environ), environ))
+
+    assert hidden("bot AAaa_bbbb-cccc in -1001234567890") == "bot [redacted] in [redacted]"
+    assert hidden("/0f8fad5b-d9cb-469f-a165-70867728950e/fail") == "/[redacted]/fail"
+    for harmless in ("ntfy.example.com", "health.example.com", *list(environ.values())[2:]):
+        assert hidden(harmless) == harmless
+
+
 def test_a_secret_typed_into_the_file_is_not_repeated(project: Path) -> None:
     text = changed("{name: paper}", "{name: my-secret-value, key: sk-ant-abcdefgh}")
     found = complaints(project, text, {"ALPACA_SECRET_KEY": "my-secret-value"})
@@ -489,10 +509,10 @@ def test_two_different_names_are_a_mistake() -> None:
 def test_the_example_environment_can_be_copied_as_it_is(project: Path) -> None:
     text = (PROJECT / "config" / "example.env").read_text("utf-8")
     (project / ".env").write_text(text)
-    uncommented = text.replace("\n#A", "\nA").replace("\n#T", "\nT").replace("\n#R", "\nR")
+    uncommented = re.sub(r"^#(?=[A-Z_]+=)", "", text, flags=re.MULTILINE)
 
     assert read_environment(project, {}) == {}
-    (project / ".env").write_text(uncommented.replace("\n#P", "\nP"))
+    (project / ".env").write_text(uncommented)
     assert set(read_environment(project, {})) == {
         "AGENT_ID",
         "ANTHROPIC_API_KEY",
@@ -501,4 +521,13 @@ def test_the_example_environment_can_be_copied_as_it_is(project: Path) -> None:
         "RESEARCH_DATABASE_URL",
         "PAPER_TRADING",
         "TRADING_MODE",
+        "ALERT_EMAIL",
+        "SMTP_HOST",
+        "SMTP_TLS",
+        "SMTP_PORT",
+        "SMTP_USER",
+        "SMTP_PASSWORD",
+        "SMTP_FROM",
+        "APPRISE_URLS",
+        "PING_URL",
     }

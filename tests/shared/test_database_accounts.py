@@ -1,8 +1,10 @@
+from datetime import datetime
+
 import pytest
 
 from shared.database.accounts import (
-    active_halts,
     database_identity,
+    halts_in_force,
     lift_halts,
     pin_account,
     start_halt,
@@ -52,6 +54,10 @@ async def test_a_live_account_is_never_pinned(trading_connection: Connection) ->
     assert await trading_connection.fetchval("SELECT count(*) FROM account_pins") == 0
 
 
+async def reasons(connection: Connection, agent_id: str, now: datetime) -> tuple[str, ...]:
+    return tuple(halt.reason for halt in await halts_in_force(connection, agent_id, now))
+
+
 async def test_a_halt_holds_until_it_is_lifted(trading_connection: Connection) -> None:
     await start_halt(
         trading_connection, agent_id=AGENT, reason="enough", started_by="a person", at=AT
@@ -59,7 +65,7 @@ async def test_a_halt_holds_until_it_is_lifted(trading_connection: Connection) -
     await start_halt(
         trading_connection, agent_id="other", reason="not ours", started_by="a person", at=AT
     )
-    held = await active_halts(trading_connection, AGENT, at(86400 * 30))
+    held = await reasons(trading_connection, AGENT, at(86400 * 30))
     lifted = await lift_halts(
         trading_connection, agent_id=AGENT, lifted_by="a person", why="calm again", at=at(60)
     )
@@ -70,8 +76,8 @@ async def test_a_halt_holds_until_it_is_lifted(trading_connection: Connection) -
     assert held == ("enough",)
     assert [halt.reason for halt in lifted] == ["enough"]
     assert again == ()
-    assert await active_halts(trading_connection, AGENT, at(61)) == ()
-    assert await active_halts(trading_connection, "other", at(61)) == ("not ours",)
+    assert await reasons(trading_connection, AGENT, at(61)) == ()
+    assert await reasons(trading_connection, "other", at(61)) == ("not ours",)
 
 
 async def test_a_halt_for_a_daily_loss_runs_out_and_is_there_once(
@@ -92,8 +98,8 @@ async def test_a_halt_for_a_daily_loss_runs_out_and_is_there_once(
 
     assert first is not None
     assert second is None
-    assert await active_halts(trading_connection, AGENT, at(59)) == ("daily loss",)
-    assert await active_halts(trading_connection, AGENT, at(60)) == ()
+    assert await reasons(trading_connection, AGENT, at(59)) == ("daily loss",)
+    assert await reasons(trading_connection, AGENT, at(60)) == ()
 
 
 async def test_a_halt_holds_at_once_though_clocks_may_disagree(
@@ -101,7 +107,7 @@ async def test_a_halt_holds_at_once_though_clocks_may_disagree(
 ) -> None:
     await start_halt(trading_connection, agent_id=AGENT, reason="now", started_by="me", at=at(5))
 
-    assert await active_halts(trading_connection, AGENT, AT) == ("now",)
+    assert await reasons(trading_connection, AGENT, AT) == ("now",)
 
 
 async def test_a_database_keeps_its_identity(trading_connection: Connection) -> None:

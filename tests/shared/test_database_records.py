@@ -6,6 +6,8 @@ import pytest
 from shared.database.connection import Connection
 from shared.database.records import (
     ScanRow,
+    claim_alert,
+    count_due_alerts,
     mark_alert_failed,
     mark_alert_sent,
     queue_alert,
@@ -148,10 +150,23 @@ async def test_the_same_alert_is_queued_once_a_day(trading_connection: Connectio
 async def test_an_alert_stays_queued_until_it_is_sent(trading_connection: Connection) -> None:
     alert_id = await alert(trading_connection)
     assert alert_id is not None
-    await mark_alert_failed(trading_connection, alert_id=alert_id, error="connection refused")
+    claimed = await claim_alert(trading_connection, AGENT, at=AT, leased_until=at(30))
+    await mark_alert_failed(
+        trading_connection,
+        alert_id=alert_id,
+        error="connection refused",
+        leased_until=at(30),
+        next_attempt_at=at(60),
+    )
     (queued,) = await queued_alerts(trading_connection, AGENT)
-    await mark_alert_sent(trading_connection, alert_id=alert_id, at=at(60))
+    waiting = [await count_due_alerts(trading_connection, AGENT, at(when)) for when in (59, 60)]
+    await mark_alert_sent(
+        trading_connection, alert_id=alert_id, accepted_by=("mail",), error=None, at=at(60)
+    )
 
+    assert claimed is not None
     assert (queued.alert_id, queued.severity, queued.attempts) == (alert_id, "critical", 1)
+    assert (claimed.alert_id, queued.next_attempt_at) == (alert_id, at(60))
+    assert waiting == [0, 1]
     assert await queued_alerts(trading_connection, AGENT) == ()
     assert await alert(trading_connection) is None

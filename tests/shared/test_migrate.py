@@ -67,7 +67,9 @@ async def test_a_database_newer_than_the_code_is_refused(trading_database_url: s
 
 async def test_a_database_of_another_history_is_refused(trading_database_url: str) -> None:
     connection = await open_connection(trading_database_url)
-    await connection.execute("UPDATE schema_migrations SET name = '0001_other.sql'")
+    await connection.execute(
+        "UPDATE schema_migrations SET name = '0001_other.sql' WHERE name = $1", FIRST
+    )
     with pytest.raises(ConfigError, match=rf"has 0001_other\.sql where this code has {FIRST}"):
         await check(connection, TRADING)
     await connection.close()
@@ -134,14 +136,12 @@ async def test_four_processes_at_once_apply_everything_exactly_once(
         for _ in range(4)
     ]
     answers = [await process.communicate() for process in processes]
-    told = sorted(out.decode().strip() for out, _ in answers)
+    applied = [out.decode().strip().partition("applied ")[2] for out, _ in answers]
+    names = [name for said in applied if said for name in said.split(", ")]
 
     assert [err for _, err in answers] == [b""] * 4
     assert [process.returncode for process in processes] == [0] * 4
-    assert told == [
-        f"trading: applied {', '.join(migration.name for migration in known(TRADING))}",
-        *["trading: up to date"] * 3,
-    ]
+    assert sorted(names) == [migration.name for migration in known(TRADING)]
 
 
 def test_the_command_line_checks_without_changing_anything(

@@ -22,6 +22,7 @@ TOLD: dict[str, object] = {
     "data_label": "generated session, seed 7",
     "portfolio": '{"cash":"100000"}',
     "messages": (),
+    "decisions": ["2026-06-15 14:00 UTC skip: nothing fits"],
 }
 ODD_LIMITS = {
     "max_positions": 13,

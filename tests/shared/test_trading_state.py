@@ -11,12 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.database.accounts import halts_in_force
 from shared.database.connection import Connection
 from shared.database.records import queued_alerts
 from shared.errors import ConfigError, DatabaseUnavailable
 from shared.halts import STRICTNESS, FileHalts, Halt, HaltKind, Unreadable, effective
+from shared.migrate import apply, known, migrate
 from shared.models import TradingState
 from shared.paths import PROJECT
+from shared.sql import DatabaseKind
 from shared.trading_state import (
     StateInForce,
     current,
@@ -29,6 +32,7 @@ from shared.trading_state import (
     state_file,
 )
 from tests.fixtures.broker_orders import AGENT, AT, at
+from tests.fixtures.databases import open_connection
 
 ACTIVE, REDUCING, HALTED = TradingState.ACTIVE, TradingState.REDUCING, TradingState.HALTED
 NEXT_OPEN = AT + timedelta(hours=23)
@@ -447,3 +451,29 @@ def test_halts_written_by_many_processes_at_once_are_all_kept(tmp_path: Path) ->
     assert codes == [0, 0, 0]
     assert isinstance(kept, tuple)
     assert {one.reason for one in kept} == {f"{a}-{b}" for a in range(3) for b in range(10)}
+
+
+async def test_halts_of_before_the_states_are_halts_of_persons_unless_they_run_out(
+    empty_database_url: str,
+) -> None:
+    connection = await open_connection(empty_database_url)
+    try:
+        await apply(connection, known(DatabaseKind.TRADING)[:2])
+        await connection.execute(
+            "INSERT INTO halts"
+            " (agent_id, reason, started_by, started_at, expires_at, lifted_at, lifted_by) VALUES"
+            " ($1, 'said', 'me', $2, NULL, NULL, NULL), ($1, 'lost', 'safety', $2, $3, NULL, NULL),"
+            " ($1, 'over', 'me', $2, NULL, $2, 'me')",
+            AGENT,
+            AT,
+            NEXT_OPEN,
+        )
+        await migrate(connection, DatabaseKind.TRADING)
+        rows = await halts_in_force(connection, AGENT, AT)
+    finally:
+        await connection.close()
+
+    assert [(row.reason, row.state, row.kind) for row in rows] == [
+        ("said", HALTED, HaltKind.PERSON),
+        ("lost", HALTED, HaltKind.DAILY_LOSS),
+    ]

@@ -32,6 +32,7 @@ MAPPED_WHOLE = (
     ("open_positions", PositionRecord),
     ("positions_of_session", PositionRecord),
     ("queued_alerts", QueuedAlert),
+    ("claim_alert", QueuedAlert),
 )
 MAPPED_WHOLE_IN_RESEARCH = (
     ("wake_up", AgentState),

@@ -24,12 +24,12 @@ ORDER BY status <> 'begun', action_id DESC
 LIMIT :limit;
 
 -- name: latest_cycles
--- List the last runs of an agent, latest first.
+-- List the last runs of an agent, latest first; of one moment, those outside every slot came later.
 SELECT cycle_id, mode, status, brain, started_at, ended_at, reason, equity, session_pnl,
     orders_placed, refusals, cost_usd
 FROM trading_cycles
 WHERE agent_id = :agent_id
-ORDER BY started_at DESC, cycle_id DESC
+ORDER BY started_at DESC, slot_at IS NULL DESC, length(cycle_id) DESC, cycle_id DESC
 LIMIT :limit;
 
 -- name: latest_equity
@@ -37,7 +37,7 @@ LIMIT :limit;
 SELECT cycle_id, ended_at AS at, equity, session_pnl
 FROM trading_cycles
 WHERE agent_id = :agent_id AND equity IS NOT NULL
-ORDER BY started_at DESC, cycle_id DESC
+ORDER BY started_at DESC, slot_at IS NULL DESC, length(cycle_id) DESC, cycle_id DESC
 LIMIT 1;
 
 -- name: cycle_of_agent

@@ -80,3 +80,11 @@ WHERE alert_id = :alert_id AND status = 'queued';
 UPDATE alerts
 SET attempts = attempts + 1, last_error = :error, next_attempt_at = :next_attempt_at
 WHERE alert_id = :alert_id AND status = 'queued' AND next_attempt_at = :leased_until;
+
+-- name: recent_decisions
+-- List an agent's latest decisions, newest first.
+SELECT decision, symbol, reasoning, created_at
+FROM decisions
+WHERE agent_id = :agent_id
+ORDER BY decision_id DESC
+LIMIT :limit;

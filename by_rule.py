@@ -1,0 +1,121 @@
+"""What a cycle does without asking anybody: the day's loss limit, the close, and what a person is told.
+
+Every order still goes through the desk and past safety.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from lookout import Workplace
+from market import calendar_horizon
+from market.calendar import Calendar
+from shared import trading_state
+from shared.database import records
+from shared.database.connection import Connection
+from shared.models import Mode, SessionHours
+from shared.outcome import Status
+from tool_executor import ToolExecutor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HouseRules:
+    """The rules of one cycle in one session."""
+
+    place: Workplace
+    session: SessionHours
+    calendar: Calendar
+    executor: ToolExecutor
+
+    async def loss_that_ends_the_day(self) -> str | None:
+        """Say by how much the day's loss limit is reached, or None; warn a person on the way there."""
+        place, limits = self.place, self.place.settings.limits
+        start, equity = place.session_start_equity, (await self.executor.look()).account.equity
+        if place.mode is Mode.SCAN:
+            return None
+        if not equity.is_finite():
+            await self._alert_of_unknown_equity(equity)
+            return None
+        loss = start - equity
+        if loss >= limits.daily_loss_limit:
+            return f"the day's loss of {loss} has reached the limit of {limits.daily_loss_limit}"
+        if loss >= start * limits.daily_loss_warning_pct / 100:
+            await self.executor.orders.alert(
+                f"the day's loss is {loss} {limits.currency}",
+                f"Everything is closed and trading halts at {limits.daily_loss_limit}.",
+                key=f"loss-warning-{self.session.session_date}",
+                severity="warning",
+            )
+        return None
+
+    async def close_for_loss(self, why: str) -> tuple[Status, str]:
+        """Halt until the next session, then sell everything of ours; Claude is not asked."""
+        place = self.place
+        if not place.context.dry_run:
+            following = self.calendar.next_session(self.session.session_date)
+            await trading_state.halt_for_daily_loss(
+                place.connection,
+                agent_id=place.context.agent_id,
+                home=place.home,
+                why=why,
+                at=place.clock.now(),
+                next_open=following.opens_at,
+                cycle_id=place.context.cycle_id,
+            )
+        return await self.sell_what_is_left(Status.DONE, why)
+
+    async def sell_what_is_left(self, status: Status, reason: str) -> tuple[Status, str]:
+        """Sell what is still held; whether that works, and nothing else, decides how it went."""
+        sold, left = await self.executor.sell_what_is_held(why=reason)
+        said = f"{reason}; sold by rule: {', '.join(sold)}" if sold else reason
+        if left:
+            await self.executor.orders.alert(
+                "positions are still held that should be sold",
+                f"No sale is under way for {', '.join(left)}: {said}",
+                key=f"not-sold-{self.place.context.cycle_id}",
+            )
+            return Status.FAILED, f"still held: {', '.join(left)}; {said}"
+        return (Status.DONE if status is Status.FAILED else status), said
+
+    async def alert_of_what_is_held_overnight(self) -> None:
+        """A position that outlives its session is for a person to know of."""
+        held = await self.executor.lookout.positions_of_ours()
+        if held and self.place.clock.now() >= self.session.closes_at:
+            await self.executor.orders.alert(
+                f"held after the session of {self.session.session_date}: {', '.join(held)}",
+                "The close run did not get these positions sold; their stops and targets rest.",
+                key=f"overnight-{self.session.session_date}",
+            )
+
+    async def alert_of_money(self, why: str) -> None:
+        """Without money for Claude entries stop; what code does by rule goes on."""
+        await self.executor.orders.alert(
+            "Claude cannot be paid",
+            f"{why}. No positions are opened; stops, exits by rule and closing go on.",
+            key=f"money-{self.session.session_date}",
+        )
+
+    async def _alert_of_unknown_equity(self, equity: Decimal) -> None:
+        await self.executor.orders.alert(
+            "the account's equity is not a number",
+            f"The broker says {equity}. No positions are opened; the loss limit cannot be judged.",
+            key=f"equity-{self.session.session_date}",
+        )
+
+
+async def warn_of_the_calendars_end(
+    connection: Connection, calendar: Calendar, *, agent_id: str, cycle_id: str, now: datetime
+) -> None:
+    """Tell a person once a week, months ahead: past its end nothing is traded."""
+    week = now.isocalendar()
+    for warning in calendar_horizon.warnings(calendar, calendar.exchange_date(now)):
+        await records.queue_alert(
+            connection,
+            agent_id=agent_id,
+            cycle_id=cycle_id,
+            severity="warning",
+            subject=f"the calendar of {calendar.exchange} ends",
+            body=warning,
+            dedupe_key=f"calendar-{calendar.exchange}-{week.year}-{week.week}",
+            at=now,
+        )
