@@ -192,9 +192,7 @@ async def open_orders(connection: Connection, agent_id: str) -> tuple[OrderRecor
     return _records(await fetch(connection, Q["open_orders"].bind(agent_id=agent_id)))
 
 
-async def entries_since(
-    connection: Connection, agent_id: str, since: datetime
-) -> dict[str, int]:
+async def entries_since(connection: Connection, agent_id: str, since: datetime) -> dict[str, int]:
     """Count the entries sent since then, by symbol; what provably never rested does not count."""
     rows = await fetch(connection, Q["entries_since"].bind(agent_id=agent_id, since=since))
     return {row["symbol"]: row["entries"] for row in rows}

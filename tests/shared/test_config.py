@@ -252,7 +252,7 @@ def test_checks_of_others_are_asked_even_when_a_needed_section_is_missing(projec
     found = complaints(project, text, {}, (lambda _: ((("claude", "model"), "no such model"),),))
 
     assert any("no such model" in line for line in found)
-    assert any("market is missing (a section with exchange, currency)" in line for line in found)
+    assert any("market is missing (a section with exchange, currency" in line for line in found)
 
 
 @pytest.mark.parametrize(
