@@ -210,6 +210,7 @@ def _triangle(chart: Chart, tops: Sequence[Pivot]) -> Pattern | None:
         and all(after.price > before.price for before, after in pairwise(lows))
         and rise >= _TRIANGLE_RISE_ATR * average_range > 0
         and height >= _TRIANGLE_HEIGHT_ATR * average_range
+        and (tops[-1].confirmed or tops[-1].price <= max(top.price for top in tops[:-1]))
         and chart.high(tops[0].index) <= level
         and len(chart.bars) - tops[-1].index <= _TRIANGLE_IDLE_BARS
     )

@@ -190,6 +190,7 @@ def _enter(
     ask = number(quote.body.get("ask")) if quote is not None and quote.body is not None else None
     if quote is None or ask is None or not 0 < ask < HIGHEST_ASK or "execute_trade" not in offered:
         return None
+    yield from _look_closer(offered, symbol)
     quantity = FIRST_QUANTITY
     (answer,) = yield (_purchase(symbol, quantity, ask),)
     if not _done(answer):
@@ -198,8 +199,30 @@ def _enter(
         )
         if not 0 < quantity < FIRST_QUANTITY:
             return None
+        advice = yield from _ask(offered, "check_risk", _risk(symbol, quantity, ask))
+        if advice is not None and (advice.body or {}).get("approved") is not True:
+            return None
         (answer,) = yield (_purchase(symbol, quantity, ask),)
     return f"Bought {quantity} {symbol} at up to {ask}." if _done(answer) else None
+
+
+def _look_closer(
+    offered: frozenset[str], symbol: str
+) -> Generator[tuple[Call, ...], tuple[Answer, ...], None]:
+    """Ask what a careful buyer would ask; fixed rules make nothing of the answers."""
+    for name in ("get_technicals", "detect_patterns", "get_news"):
+        yield from _ask(offered, name, {"symbol": symbol})
+
+
+def _risk(symbol: str, quantity: int, ask: Decimal) -> Json:
+    return {
+        "symbol": symbol,
+        "side": "buy",
+        "quantity": quantity,
+        "entry_price": float(ask),
+        "stop_loss": float(_cents(ask * (1 - STOP_DISTANCE))),
+        "take_profit": float(_cents(ask * (1 + TARGET_DISTANCE))),
+    }
 
 
 def _affordable(refused: Sequence[Refusal], price: Decimal, *, lot_size: Decimal | None) -> int:

@@ -200,6 +200,63 @@ def test_breakouts_of_many_sizes_are_found(above: float, volume: int) -> None:
         pytest.param(
             PatternKind.ASCENDING_TRIANGLE, ascending_triangle(legs=2), id="a level met only twice"
         ),
+        pytest.param(
+            PatternKind.BULL_FLAG, followed_by(bull_flag(), 104.5), id="a flag left upwards"
+        ),
+        pytest.param(
+            PatternKind.CUP_AND_HANDLE, followed_by(cup_and_handle(), 100.5), id="a handle left"
+        ),
+        pytest.param(
+            PatternKind.CUP_AND_HANDLE,
+            cup_and_handle(depth=2.9, handle=0.45, wick=0.4),
+            id="3 ranges within the day",
+        ),
+        pytest.param(
+            PatternKind.CUP_AND_HANDLE, cup_and_handle(wick=0.01), id="16 ranges within the day"
+        ),
+        pytest.param(
+            PatternKind.CUP_AND_HANDLE,
+            cup_and_handle(half=8, right_half=40),
+            id="a bottom at the left",
+        ),
+        pytest.param(
+            PatternKind.CUP_AND_HANDLE, cup_and_handle(right_rim=99), id="a right rim too low"
+        ),
+        pytest.param(
+            PatternKind.ASCENDING_TRIANGLE,
+            ascending_triangle(falls=[4, 2, 3, 1]),
+            id="lows that do not rise each time",
+        ),
+        pytest.param(
+            PatternKind.ASCENDING_TRIANGLE,
+            ascending_triangle(falls=[4, 4, 4, 4]),
+            id="lows that do not rise at all",
+        ),
+        pytest.param(
+            PatternKind.ASCENDING_TRIANGLE,
+            ascending_triangle(falls=[6, 5, 4, 3], tops=[100, 98.5, 100, 98.5]),
+            id="highs at two levels",
+        ),
+        pytest.param(
+            PatternKind.ASCENDING_TRIANGLE,
+            followed_by(ascending_triangle(), 101),
+            id="a triangle left upwards",
+        ),
+        pytest.param(
+            PatternKind.ASCENDING_TRIANGLE,
+            followed_by(ascending_triangle(), 99.2, count=25),
+            id="a triangle long not met",
+        ),
+        pytest.param(PatternKind.ABCD, abcd(onward=0.6), id="a last leg more than half done"),
+        pytest.param(
+            PatternKind.BREAKOUT, breakout(before=97.5), id="a leap from 2 % below the resistance"
+        ),
+        pytest.param(PatternKind.BREAKOUT, breakout(base=0.5, above=0.9), id="a target passed"),
+        pytest.param(
+            PatternKind.BREAKOUT,
+            bars_of([*quiet(45, 99.9, 0.05), 100.6], wick=0.4, volumes=[1000] * 45 + [3000]),
+            id="a base of one range",
+        ),
         pytest.param(PatternKind.ABCD, abcd(retrace=0.30), id="a fall of 30 %"),
         pytest.param(PatternKind.ABCD, abcd(retrace=0.70), id="a fall of 70 %"),
         pytest.param(PatternKind.BREAKOUT, breakout(volume=1300), id="1.3 times the usual volume"),
