@@ -33,7 +33,7 @@ class HouseRules:
         start, equity = place.session_start_equity, (await self.executor.look()).account.equity
         if place.mode is Mode.SCAN:
             return None
-        if not equity.is_finite():
+        if start is None or not equity.is_finite():
             await self._alert_of_unknown_equity(equity)
             return None
         loss = start - equity

@@ -256,15 +256,16 @@ class Cycle:
             account_id=account.account_id,
             at=now,
         )
-        self._start_equity = await cycles.start_session(
-            parts.trading,
-            agent_id=self._agent_id,
-            session_date=parts.stage.session.session_date,
-            exchange=self._settings.market.exchange,
-            currency=account.currency,
-            equity=account.equity,
-            at=now,
-        )
+        if account.equity.is_finite():
+            self._start_equity = await cycles.start_session(
+                parts.trading,
+                agent_id=self._agent_id,
+                session_date=parts.stage.session.session_date,
+                exchange=self._settings.market.exchange,
+                currency=account.currency,
+                equity=account.equity,
+                at=now,
+            )
         place = Workplace(
             settings=self._settings,
             mode=parts.mode,
@@ -371,9 +372,11 @@ class Cycle:
 
     def _outcome(self, status: Status, reason: str) -> Outcome:
         executor, closing, usage = self._executor, self._closing, self._journal.usage
-        pnl = None
-        if closing is not None and self._start_equity is not None:
-            pnl = closing.account.equity - self._start_equity
+        equity, pnl = None, None
+        if closing is not None and closing.account.equity.is_finite():
+            equity = closing.account.equity
+        if equity is not None and self._start_equity is not None:
+            pnl = equity - self._start_equity
         return Outcome(
             agent=self._agent_id,
             mode=self._parts.mode,
@@ -388,7 +391,7 @@ class Cycle:
             refusals=tuple(executor.orders.refusal_codes) if executor else (),
             alerts=tuple(executor.orders.alerts) if executor else (),
             positions=None if closing is None else len(closing.positions),
-            equity=None if closing is None else closing.account.equity,
+            equity=equity,
             session_pnl=pnl,
             iterations=self._result.iterations if self._result else 0,
             input_tokens=usage.input,

@@ -32,7 +32,8 @@ class Workplace:
     sessions: tuple[SessionHours, ...]
     """The latest sessions up to the present one, oldest first: what bars are aligned to."""
     context: DeskContext
-    session_start_equity: Decimal
+    session_start_equity: Decimal | None
+    """As persisted; None when the broker gave no number at the session's first cycle."""
     home: Path
     """The data directory, where the trading state is kept beside the database."""
 

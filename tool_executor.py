@@ -21,10 +21,11 @@ from market.scanner import ScanOutcome, scan
 from market.timeframes import Aggregation, Timeframe, aggregate
 from shared import log
 from shared.agent_loop import ToolCall, ToolOutcome
+from shared.config import LimitSettings
 from shared.database import records
 from shared.database.records import ScanRow
 from shared.errors import CatalystError, DatabaseUnavailable, ToolError
-from shared.models import SessionHours, Snapshot
+from shared.models import Account, SessionHours, Snapshot
 from tool_answers import compact, time
 
 logger = log.get(__name__)
@@ -264,15 +265,14 @@ class ToolExecutor:
         """Describe account, positions, open orders and what is left of the day's limits."""
         snapshot = await self.look()
         account, limits = snapshot.account, self._place.settings.limits
-        start = self._place.session_start_equity
-        result = account.equity - start
+        result = _session_result(account, self._place.session_start_equity)
         return {
             "currency": account.currency,
             "cash": account.cash,
             "equity": account.equity,
             "buying_power": account.buying_power,
             "session_result": result,
-            "daily_loss_warning": -result >= start * limits.daily_loss_warning_pct / 100,
+            "daily_loss_warning": _is_warned(result, account, limits),
             "entries_left_today": max(
                 0, limits.max_trades_per_day - sum(snapshot.entries_today.values())
             ),
@@ -364,6 +364,19 @@ class ToolExecutor:
         )
         self.decisions.append(f"{request.decision}: {request.reasoning}")
         return {"recorded": decision_id}
+
+
+def _session_result(account: Account, start: Decimal | None) -> Decimal | None:
+    """What the session earned so far; None where either end of it is not a known number."""
+    if start is None or not account.equity.is_finite():
+        return None
+    return account.equity - start
+
+
+def _is_warned(result: Decimal | None, account: Account, limits: LimitSettings) -> bool | None:
+    if result is None:
+        return None
+    return -result >= (account.equity - result) * limits.daily_loss_warning_pct / 100
 
 
 def _limit_price(request: tools.ExecuteTrade) -> Decimal | None:

@@ -179,6 +179,30 @@ async def test_when_the_budget_is_spent_the_close_sells_by_rule(theatre: Theatre
     assert await held(theatre) == []
 
 
+@pytest.mark.parametrize("equity", ["NaN", "Infinity", "-Infinity"])
+async def test_an_equity_that_is_no_number_opens_nothing_and_keeps_nothing_open(
+    theatre: Theatre, equity: str
+) -> None:
+    await theatre.run(Mode.TRADE, buys())
+    theatre.equity = Decimal(equity)
+    traded = await theatre.run(Mode.TRADE, buys())
+    closed = await theatre.run(Mode.CLOSE)
+
+    assert (traded.status, traded.orders, traded.equity) == (Status.DONE, 0, None)
+    assert (closed.status, closed.positions) == (Status.DONE, 0)
+    assert "the account's equity is not a number" in closed.alerts
+
+
+async def test_a_session_that_begins_without_a_known_equity_opens_nothing(theatre: Theatre) -> None:
+    theatre.equity = Decimal("NaN")
+    blind = await theatre.run(Mode.TRADE, buys())
+    theatre.equity = None
+    seeing = await theatre.run(Mode.TRADE, buys())
+
+    assert (blind.status, blind.orders) == (Status.DONE, 0)
+    assert seeing.orders == 1
+
+
 async def test_what_is_held_after_the_session_is_alerted(theatre: Theatre) -> None:
     await theatre.run(Mode.TRADE, buys())
     outcome = await theatre.run(Mode.HEARTBEAT)
