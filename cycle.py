@@ -29,6 +29,7 @@ from shared.cycle_journal import CycleJournal
 from shared.cycle_record import CycleRecord
 from shared.database import accounts, claude_calls, cycles, orders, positions, records
 from shared.database.connection import Connection
+from shared.database.fences import Sender
 from shared.errors import CatalystError, ConfigError, DatabaseUnavailable
 from shared.identity import cycle_id
 from shared.models import Mode, SessionHours, Snapshot
@@ -64,6 +65,7 @@ class Parts:
     stage: Stage
     trading: Connection
     research: Connection
+    sender: Sender
     cycle_id: str
     mode: Mode
     forced: bool
@@ -286,6 +288,7 @@ class Cycle:
                 cycle_id=parts.cycle_id,
                 currency=account.currency,
                 database=await accounts.database_identity(parts.trading),
+                sender=parts.sender,
                 dry_run=parts.dry_run,
             ),
             session_start_equity=self._start_equity,

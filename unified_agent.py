@@ -24,7 +24,7 @@ from shared.claude import ANTHROPIC_URL, AnthropicModel
 from shared.clock import Clock, SystemClock
 from shared.config import AlertSettings, Configuration
 from shared.errors import Busy, CatalystError, ConfigError, DatabaseUnavailable
-from shared.lock import hold, hold_advisory
+from shared.lock import hold
 from shared.models import Mode
 from shared.outcome import Outcome, Status
 from shared.paths import PROJECT, data_directory, log_base
@@ -167,6 +167,8 @@ async def _run(
     from cycle import Cycle, Parts, name_cycle
     from market import calendar
     from rehearsal.stage import NotDue, set_stage
+    from shared.agent_lock import hold_agent
+    from shared.database.fences import Role
     from shared.database.opening import open_databases
     from shared.database.records import count_due_alerts
 
@@ -190,7 +192,15 @@ async def _run(
         databases = await open_databases(
             stack, configuration, environ=environ, home=home, embedded_names=names
         )
-        await stack.enter_async_context(hold_advisory(databases.trading, settings.agent.id))
+        sender = await stack.enter_async_context(
+            hold_agent(
+                databases.trading,
+                agent_id=settings.agent.id,
+                role=Role.CYCLE,
+                mode=arguments.mode,
+                clock=SystemClock(),
+            )
+        )
         afterwards.where = (names[0], stage.clock)
         cycle_id = await name_cycle(databases.trading, settings.agent.id, arguments.mode, stage)
         logged.enter_cycle(cycle_id, stage.clock)
@@ -200,6 +210,7 @@ async def _run(
                 stage=stage,
                 trading=databases.trading,
                 research=databases.research,
+                sender=sender,
                 cycle_id=cycle_id,
                 mode=arguments.mode,
                 forced=arguments.force,

@@ -23,6 +23,7 @@ from shared.clock import Clock
 from shared.config import LimitSettings
 from shared.database import broker_reports, orders, positions, records
 from shared.database.connection import Connection
+from shared.database.fences import Sender
 from shared.database.orders import OrderRecord
 from shared.database.positions import PositionRecord
 from shared.database.records import Severity
@@ -59,6 +60,8 @@ class DeskContext:
     cycle_id: str
     currency: str
     database: UUID
+    sender: Sender
+    """Under which lock; an intent is written only while that is held."""
     dry_run: bool
 
 
@@ -334,6 +337,7 @@ class OrderDesk:
             reason=why,
             currency=self._context.currency,
             at=self._clock.now(),
+            sender=self._context.sender,
         )
         await self._move(record, OrderState.SUBMITTING)
         self.orders_placed += 1

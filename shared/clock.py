@@ -1,6 +1,7 @@
-"""The one seam through which Catalyst learns the time."""
+"""The one seam through which Catalyst learns the time, and waits."""
 
-from datetime import UTC, datetime
+import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from shared.models import utc
@@ -13,6 +14,10 @@ class Clock(Protocol):
         """Return the present moment, aware and in UTC."""
         ...
 
+    async def sleep(self, seconds: float) -> None:
+        """Wait until this clock is that much further."""
+        ...
+
 
 class SystemClock:
     """The machine's clock."""
@@ -20,6 +25,10 @@ class SystemClock:
     def now(self) -> datetime:
         """Return the machine's time."""
         return datetime.now(UTC)
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait that long."""
+        await asyncio.sleep(seconds)
 
 
 class ManualClock:
@@ -40,3 +49,8 @@ class ManualClock:
             msg = f"a clock cannot go back from {self._now.isoformat()} to {moment.isoformat()}"
             raise ValueError(msg)
         self._now = moment
+
+    async def sleep(self, seconds: float) -> None:
+        """Move that much forward; nobody has to wait for it."""
+        self.move_to(self._now + timedelta(seconds=seconds))
+        await asyncio.sleep(0)

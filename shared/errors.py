@@ -3,6 +3,7 @@
 CatalystError
 ├── ConfigError              the operator corrects a file, a variable or an argument; exit code 2
 ├── Busy                     nobody acts: another run holds the lock; exit code 0
+├── LockLost                 nobody acts: another run has taken the lock over; this one ends, exit code 1
 ├── Unavailable              a read may be tried again later; nothing was changed
 │   ├── BrokerUnavailable
 │   ├── DatabaseUnavailable
@@ -53,6 +54,10 @@ class ConfigError(CatalystError):
 
 class Busy(CatalystError):
     """Another run of this agent is at work; the text says which."""
+
+
+class LockLost(CatalystError):
+    """The agent's lock is not held any more, so nothing more may be sent."""
 
 
 class Unavailable(CatalystError):

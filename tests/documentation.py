@@ -1,9 +1,9 @@
 """Parts of the README that follow from the code; `make docs` writes them, a test holds them equal."""
 
-import re
 from pathlib import Path
 
 from rules.codes import MEANINGS, Code
+from shared.order_life import TRANSITIONS, OrderState
 from shared.paths import PROJECT
 
 README = PROJECT / "README.md"
@@ -16,14 +16,27 @@ def code_table() -> str:
     return "\n".join(rows)
 
 
+def life_table() -> str:
+    """List every state of an order and what may follow it."""
+    rows = ["| state | can become |", "|---|---|"]
+    for state in OrderState:
+        after = [f"`{other}`" for other in OrderState if other in TRANSITIONS[state]]
+        rows.append(f"| `{state}` | {', '.join(after) or 'nothing; a late fill is an event'} |")
+    return "\n".join(rows)
+
+
+GENERATED = {"codes": code_table, "order life": life_table}
+"""What stands between `<!-- name -->` and `<!-- /name -->`."""
+
+
 def with_generated_parts(text: str) -> str:
     """Return the README with its generated parts renewed."""
-    return re.sub(
-        r"<!-- codes -->.*?<!-- /codes -->",
-        f"<!-- codes -->\n{code_table()}\n<!-- /codes -->",
-        text,
-        flags=re.DOTALL,
-    )
+    for name, make in GENERATED.items():
+        begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+        before, _, rest = text.partition(begin)
+        after = rest.partition(end)[2]
+        text = f"{before}{begin}\n{make()}\n{end}{after}"
+    return text
 
 
 def main(readme: Path = README) -> None:

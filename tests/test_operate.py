@@ -389,6 +389,7 @@ def test_a_position_without_a_stop_is_the_first_thing_the_status_says(holding: M
 def test_unresolved_orders_and_alerts_are_in_the_status(holding: Machine) -> None:
     change_rows(
         holding,
+        "SET session_replication_role = 'replica';"  # past the trigger that allows no such move
         "UPDATE orders SET status = 'unknown' WHERE order_purpose = 'entry';"
         "INSERT INTO alerts (agent_id, severity, subject, body, dedupe_key, queued_on, queued_at,"
         " status, attempts) VALUES ('rehearsal', 'critical', 'look at this', 'b', 'k', now(), now(),"

@@ -28,7 +28,7 @@ from shared.models import Mode
 from tests.brokers.order_requests import buy, order_request
 from tests.brokers.paper_venue import PaperVenue
 from tests.brokers.replay import MINUTE, at
-from tests.fixtures.broker_orders import AGENT, AT, cycle_start
+from tests.fixtures.broker_orders import AGENT, AT, cycle_start, sender
 from tests.fixtures.claude import PAPER
 from tests.fixtures.floor import Floor
 from tests.fixtures.market_data import GENERATED_DAY
@@ -361,6 +361,7 @@ class Hall:
                     cycle_id=start.cycle_id,
                     currency="USD",
                     database=await accounts.database_identity(self._connection),
+                    sender=await sender(self._connection),
                     dry_run=False,
                 ),
                 session_start_equity=Decimal(100_000),

@@ -15,6 +15,7 @@ from shared.database.connection import (
     fetch_row,
     transaction,
 )
+from shared.database.fences import Role, Sender, require_newest
 from shared.errors import CatalystError, InvalidTransition
 from shared.models import OrderClass, OrderPurpose, OrderRequest, OrderType, Side, TimeInForce
 from shared.order_life import OrderState, next_state
@@ -63,6 +64,9 @@ class OrderRecord:
     broker_updated_at: datetime | None
     """The broker's own time of its latest news about the order."""
     updated_at: datetime
+    sender_role: Role | None
+    """Under which lock its intent was written; None for a leg."""
+    sender_token: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,10 +104,12 @@ async def insert_intent(
     reason: str | None,
     currency: str,
     at: datetime,
+    sender: Sender,
 ) -> OrderRecord:
     """Write down what is about to be asked of the broker; commit before asking.
 
-    Raises DuplicateOrder with the order that has the client order id already.
+    Raises DuplicateOrder with the order that has the client order id already, and LockLost when the
+    sender's lock has gone on to another run.
     """
     statement = Q["insert_intent"].bind(
         agent_id=agent_id,
@@ -124,8 +130,11 @@ async def insert_intent(
         currency=currency,
         reason=reason,
         at=at,
+        sender_role=sender.role,
+        sender_token=sender.token,
     )
     async with transaction(connection):
+        await require_newest(connection, agent_id=agent_id, sender=sender)
         row = await fetch_row(connection, statement)
         if row is not None:
             record = as_record(row)
@@ -244,6 +253,7 @@ def as_record(row: Row) -> OrderRecord:
         "time_in_force": TimeInForce(row["time_in_force"]),
         "order_purpose": OrderPurpose(row["order_purpose"]),
         "status": OrderState(row["status"]),
+        "sender_role": None if row["sender_role"] is None else Role(row["sender_role"]),
     }
     return OrderRecord(**values)
 

@@ -15,14 +15,16 @@ from brokers.desk import NotPlaced, Placed, Refused, Submission
 from cycle import Cycle, Parts, name_cycle
 from rehearsal.stage import NotDue, Stage, set_stage
 from shared import trading_state
+from shared.agent_lock import hold_agent
 from shared.brain import Brain
 from shared.claude import AnthropicModel
 from shared.clock import SystemClock
 from shared.database.cycles import CycleStart
+from shared.database.fences import Role, Sender
 from shared.database.opening import Databases, open_databases
 from shared.database.orders import OrderRecord, PositionRecord, open_orders, open_positions
 from shared.errors import Busy, CatalystError, DatabaseUnavailable
-from shared.lock import hold, hold_advisory
+from shared.lock import hold
 from shared.models import Mode, OrderPurpose, TradingState
 from shared.operate.arguments import Arguments
 from shared.operate.audit import audited
@@ -151,13 +153,15 @@ async def flatten(place: Place, arguments: Arguments) -> Report:
 
         async def act() -> Report:
             async with AsyncExitStack() as locks:
-                await _lock(locks, place, databases, arguments.wait_seconds)
-                return await _flattened(place, arguments, databases)
+                sender = await _lock(locks, place, databases, arguments.wait_seconds)
+                return await _flattened(place, arguments, databases, sender)
 
         return await audited(databases.trading, place, arguments, act)
 
 
-async def _flattened(place: Place, arguments: Arguments, databases: Databases) -> Report:
+async def _flattened(
+    place: Place, arguments: Arguments, databases: Databases, sender: Sender
+) -> Report:
     stage = _stage(place)
     cycle_id = await name_cycle(databases.trading, place.agent_id, Mode.CLOSE, stage)
     if place.logged is not None:
@@ -168,6 +172,7 @@ async def _flattened(place: Place, arguments: Arguments, databases: Databases) -
             stage=stage,
             trading=databases.trading,
             research=databases.research,
+            sender=sender,
             cycle_id=cycle_id,
             mode=Mode.CLOSE,
             forced=True,
@@ -216,7 +221,7 @@ def _stage(place: Place) -> Stage:
 
 async def _lock(
     locks: AsyncExitStack, place: Place, databases: Databases, wait_seconds: float
-) -> None:
+) -> Sender:
     """Hold both locks of the agent as soon as they are free. Raises Busy, which says who has them."""
     deadline = monotonic() + wait_seconds
     file = place.home / "locks" / f"{place.agent_id}.lock"
@@ -226,13 +231,21 @@ async def _lock(
                 attempt.enter_context(
                     hold(file, agent_id=place.agent_id, mode="flatten", clock=SystemClock())
                 )
-                await attempt.enter_async_context(hold_advisory(databases.trading, place.agent_id))
+                sender = await attempt.enter_async_context(
+                    hold_agent(
+                        databases.trading,
+                        agent_id=place.agent_id,
+                        role=Role.CYCLE,
+                        mode="flatten",
+                        clock=SystemClock(),
+                    )
+                )
             except Busy:
                 if monotonic() >= deadline:
                     raise
             else:
                 locks.push_async_exit(attempt.pop_all())
-                return
+                return sender
         await asyncio.sleep(_LOOKED_AGAIN_AFTER_SECONDS)
 
 

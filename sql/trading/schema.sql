@@ -31,6 +31,21 @@ CREATE TABLE account_pins (
     CONSTRAINT account_pins_paper_only CHECK (environment = 'paper')
 );
 
+-- Who holds an agent's lock, or held it last. The token grows with every holder: an intent is only
+-- written while its writer's token is still the newest.
+CREATE TABLE agent_locks (
+    agent_id text NOT NULL,
+    role text NOT NULL,
+    token bigint NOT NULL,
+    mode text NOT NULL,
+    host text NOT NULL,
+    pid integer NOT NULL,
+    taken_at timestamptz NOT NULL,
+    PRIMARY KEY (agent_id, role),
+    CONSTRAINT agent_locks_role_known CHECK (role IN ('cycle', 'monitor')),
+    CONSTRAINT agent_locks_token_positive CHECK (token > 0)
+);
+
 -- Reasons not to trade. No row is ever deleted: a halt is lifted by a person, or runs out.
 CREATE TABLE halts (
     halt_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -97,6 +112,7 @@ CREATE TABLE trading_sessions (
     currency text NOT NULL,
     starting_capital numeric NOT NULL,
     started_at timestamptz NOT NULL,
+    starting_cash numeric,                -- what money from outside, such as a dividend, is measured from
     CONSTRAINT trading_sessions_once_a_day UNIQUE (agent_id, session_date)
 );
 
@@ -158,7 +174,7 @@ CREATE TABLE operator_actions (
     started_at timestamptz NOT NULL,
     ended_at timestamptz,
     CONSTRAINT operator_actions_command_known
-        CHECK (command IN ('halt', 'reduce', 'resume', 'flatten')),
+        CHECK (command IN ('halt', 'reduce', 'resume', 'flatten', 'accept')),
     CONSTRAINT operator_actions_status_known
         CHECK (status IN ('begun', 'done', 'nothing_to_do', 'failed')),
     CONSTRAINT operator_actions_why_given CHECK (why <> ''),
@@ -245,6 +261,8 @@ CREATE TABLE orders (
     filled_at timestamptz,
     broker_updated_at timestamptz,                        -- the broker's time of its last known word
     updated_at timestamptz NOT NULL,
+    sender_role text,                                     -- who wrote the intent, by the lock it held;
+    sender_token bigint,                                  -- NULL for legs
     CONSTRAINT orders_client_order_id_once UNIQUE (client_order_id),
     CONSTRAINT orders_broker_order_id_once UNIQUE (agent_id, broker_order_id),
     CONSTRAINT orders_own_or_leg CHECK (client_order_id IS NOT NULL OR parent_order_id IS NOT NULL),
@@ -270,7 +288,8 @@ CREATE TABLE orders (
             AND (order_type = 'stop') = (stop_price IS NOT NULL)
         )
     ),
-    CONSTRAINT orders_filled_not_negative CHECK (filled_quantity >= 0)
+    CONSTRAINT orders_filled_not_negative CHECK (filled_quantity >= 0),
+    CONSTRAINT orders_sender_whole CHECK ((sender_role IS NULL) = (sender_token IS NULL))
 );
 CREATE INDEX orders_unfinished ON orders (agent_id, order_id) WHERE status IN (
     'intent', 'submitting', 'unknown', 'accepted', 'partially_filled', 'cancel_pending'
@@ -278,6 +297,95 @@ CREATE INDEX orders_unfinished ON orders (agent_id, order_id) WHERE status IN (
 CREATE INDEX orders_by_cycle ON orders (cycle_id);
 CREATE INDEX orders_by_position ON orders (position_id);
 CREATE INDEX orders_by_parent ON orders (parent_order_id);
+
+-- Which state of an order may follow which, as shared/order_life.py has it; a test holds the two equal.
+CREATE TABLE order_transitions (
+    from_status text NOT NULL,
+    to_status text NOT NULL,
+    PRIMARY KEY (from_status, to_status)
+);
+INSERT INTO order_transitions (from_status, to_status) VALUES
+    ('intent', 'submitting'),
+    ('intent', 'unknown'),
+    ('intent', 'not_placed'),
+    ('intent', 'accepted'),
+    ('intent', 'partially_filled'),
+    ('intent', 'cancel_pending'),
+    ('intent', 'filled'),
+    ('intent', 'canceled'),
+    ('intent', 'expired'),
+    ('intent', 'replaced'),
+    ('intent', 'rejected'),
+    ('submitting', 'unknown'),
+    ('submitting', 'not_placed'),
+    ('submitting', 'accepted'),
+    ('submitting', 'partially_filled'),
+    ('submitting', 'cancel_pending'),
+    ('submitting', 'filled'),
+    ('submitting', 'canceled'),
+    ('submitting', 'expired'),
+    ('submitting', 'replaced'),
+    ('submitting', 'rejected'),
+    ('unknown', 'not_placed'),
+    ('unknown', 'accepted'),
+    ('unknown', 'partially_filled'),
+    ('unknown', 'cancel_pending'),
+    ('unknown', 'filled'),
+    ('unknown', 'canceled'),
+    ('unknown', 'expired'),
+    ('unknown', 'replaced'),
+    ('unknown', 'rejected'),
+    ('not_placed', 'accepted'),
+    ('not_placed', 'partially_filled'),
+    ('not_placed', 'cancel_pending'),
+    ('not_placed', 'filled'),
+    ('not_placed', 'canceled'),
+    ('not_placed', 'expired'),
+    ('not_placed', 'replaced'),
+    ('not_placed', 'rejected'),
+    ('accepted', 'partially_filled'),
+    ('accepted', 'cancel_pending'),
+    ('accepted', 'filled'),
+    ('accepted', 'canceled'),
+    ('accepted', 'expired'),
+    ('accepted', 'replaced'),
+    ('accepted', 'rejected'),
+    ('partially_filled', 'cancel_pending'),
+    ('partially_filled', 'filled'),
+    ('partially_filled', 'canceled'),
+    ('partially_filled', 'expired'),
+    ('partially_filled', 'replaced'),
+    ('cancel_pending', 'accepted'),
+    ('cancel_pending', 'partially_filled'),
+    ('cancel_pending', 'filled'),
+    ('cancel_pending', 'canceled'),
+    ('cancel_pending', 'expired'),
+    ('cancel_pending', 'replaced'),
+    ('cancel_pending', 'rejected'),
+    ('canceled', 'filled'),
+    ('expired', 'filled'),
+    ('replaced', 'filled');
+
+CREATE FUNCTION order_may_move() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT FROM order_transitions
+        WHERE from_status = OLD.status AND to_status = NEW.status
+    ) THEN
+        RAISE EXCEPTION 'an order cannot go from % to %', OLD.status, NEW.status
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'orders_moves_by_the_table';
+    END IF;
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER orders_moves_by_the_table BEFORE UPDATE OF status ON orders
+    FOR EACH ROW WHEN (OLD.status IS DISTINCT FROM NEW.status) EXECUTE FUNCTION order_may_move();
+
+-- A position is left by one sale at a time, or by one for each target that is moved to the market.
+CREATE UNIQUE INDEX orders_one_exit_at_a_time ON orders (agent_id, symbol, coalesce(replaces, ''))
+    WHERE order_purpose = 'exit' AND status IN (
+        'intent', 'submitting', 'unknown', 'accepted', 'partially_filled', 'cancel_pending'
+    );
 
 -- Everything that was ever noticed about an order; the order row holds only the latest.
 CREATE TABLE order_events (
@@ -295,6 +403,14 @@ CREATE TABLE order_events (
     ))
 );
 CREATE INDEX order_events_by_order ON order_events (order_id, event_id);
+
+-- Full reads of the broker in which an unresolved order was not found, after whoever sent it was over.
+CREATE TABLE order_absences (
+    order_id bigint NOT NULL REFERENCES orders (order_id),
+    read_at timestamptz NOT NULL,
+    source text NOT NULL,
+    PRIMARY KEY (order_id, read_at)
+);
 
 -- Executions, one row each, whatever reported them first; `position_id` is NULL while one explains nothing.
 CREATE TABLE fills (
@@ -432,6 +548,103 @@ CREATE TABLE position_monitor_status (
         CHECK (status IN ('pending', 'starting', 'running', 'sleeping', 'stopped', 'error')),
     CONSTRAINT position_monitor_status_recommendation_known
         CHECK (recommendation IN ('HOLD', 'EXIT', 'REVIEW'))
+);
+
+-- Times in which shares of a position had no stop in force, from their first fill to the stop's acceptance.
+CREATE TABLE unprotected_spells (
+    spell_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    agent_id text NOT NULL,
+    position_id bigint NOT NULL REFERENCES positions (position_id),
+    symbol text NOT NULL,
+    quantity integer NOT NULL,
+    began_at timestamptz NOT NULL,
+    ended_at timestamptz,
+    alarmed_at timestamptz,
+    how_ended text,
+    CONSTRAINT unprotected_spells_quantity_positive CHECK (quantity > 0),
+    CONSTRAINT unprotected_spells_in_order CHECK (ended_at >= began_at),
+    CONSTRAINT unprotected_spells_ended_says_how CHECK ((ended_at IS NULL) = (how_ended IS NULL))
+);
+CREATE UNIQUE INDEX unprotected_spells_one_open ON unprotected_spells (position_id)
+    WHERE ended_at IS NULL;
+CREATE INDEX unprotected_spells_by_agent ON unprotected_spells (agent_id, began_at);
+
+-- What every comparison of broker and database came to; entries need a clean one of their session.
+CREATE TABLE reconciliations (
+    reconciliation_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    agent_id text NOT NULL,
+    session_date date,
+    source text NOT NULL,
+    verdict text NOT NULL,
+    why text NOT NULL,
+    deltas jsonb NOT NULL,
+    broker_hash text,
+    database_hash text,
+    at timestamptz NOT NULL,
+    CONSTRAINT reconciliations_verdict_known CHECK (verdict IN ('clean', 'locked', 'unreadable'))
+);
+CREATE INDEX reconciliations_by_session ON reconciliations (agent_id, session_date, reconciliation_id);
+
+-- Symbols that are not bought until a person has settled what was found; no row is ever deleted.
+CREATE TABLE symbol_locks (
+    lock_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    agent_id text NOT NULL,
+    symbol text NOT NULL,
+    kind text NOT NULL,
+    reason text NOT NULL,
+    evidence jsonb NOT NULL,
+    locked_by text NOT NULL,
+    locked_at timestamptz NOT NULL,
+    released_at timestamptz,
+    released_by text,
+    released_why text,
+    CONSTRAINT symbol_locks_reason_given CHECK (reason <> ''),
+    CONSTRAINT symbol_locks_released_by_somebody
+        CHECK ((released_at IS NULL) = (released_by IS NULL)
+            AND (released_at IS NULL) = (released_why IS NULL))
+);
+CREATE UNIQUE INDEX symbol_locks_one_of_a_kind ON symbol_locks (agent_id, symbol, kind)
+    WHERE released_at IS NULL;
+
+-- What a person said a position comes to where fills cannot say it, such as after a split: no fill, no
+-- profit; it has its place among the fills of its position.
+CREATE TABLE position_adjustments (
+    adjustment_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    agent_id text NOT NULL,
+    position_id bigint NOT NULL REFERENCES positions (position_id),
+    booked_sequence integer NOT NULL,
+    quantity_after integer NOT NULL,
+    entry_price_after numeric NOT NULL,
+    why text NOT NULL,
+    accepted_by text NOT NULL,
+    at timestamptz NOT NULL,
+    CONSTRAINT position_adjustments_in_order UNIQUE (position_id, booked_sequence),
+    CONSTRAINT position_adjustments_quantity_not_negative CHECK (quantity_after >= 0),
+    CONSTRAINT position_adjustments_entry_price_positive CHECK (entry_price_after > 0),
+    CONSTRAINT position_adjustments_why_given CHECK (why <> '')
+);
+
+-- Shares that a person said are not the agent's to manage; of a symbol the latest row counts.
+CREATE TABLE external_holdings (
+    holding_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    agent_id text NOT NULL,
+    symbol text NOT NULL,
+    quantity numeric NOT NULL,
+    why text NOT NULL,
+    accepted_by text NOT NULL,
+    at timestamptz NOT NULL,
+    CONSTRAINT external_holdings_why_given CHECK (why <> '')
+);
+CREATE INDEX external_holdings_latest ON external_holdings (agent_id, symbol, holding_id);
+
+-- Lines of the local journal that were taken over; each counts once, however often it is read.
+CREATE TABLE journal_replays (
+    entry_id uuid PRIMARY KEY,
+    agent_id text NOT NULL,
+    kind text NOT NULL,
+    noted_at timestamptz NOT NULL,
+    replayed_at timestamptz NOT NULL,
+    result text NOT NULL
 );
 
 -- Requests that the safety layer refused, with every reason: codes[i] belongs to texts[i].

@@ -18,7 +18,7 @@ from shared.order_life import OrderState
 from tests.brokers.order_requests import buy, sell
 from tests.brokers.paper_venue import PaperVenue
 from tests.brokers.replay import at
-from tests.fixtures.broker_orders import AGENT
+from tests.fixtures.broker_orders import AGENT, sender
 from tests.fixtures.databases import open_connection
 from tests.fixtures.floor import Floor, Watching, draft, leave, record_of
 
@@ -295,6 +295,7 @@ async def test_an_intent_that_its_process_never_began_to_send_is_settled_as_not_
         reason="volume",
         currency="USD",
         at=at(13, 59),
+        sender=await sender(floor.connection),
     )
     desk = await floor.desk()
     await desk.synchronise()

@@ -34,6 +34,7 @@ from tests.fixtures.broker_orders import (
     intended,
     reported,
     reported_exit,
+    sender,
     started,
 )
 from tests.fixtures.databases import open_connection
@@ -89,8 +90,9 @@ async def test_of_many_writers_of_one_decision_exactly_one_succeeds(
     trading_database_url: str,
 ) -> None:
     connections = await asyncio.gather(*(open_connection(trading_database_url) for _ in range(4)))
+    by = await sender(connections[0])
     outcomes = await asyncio.gather(
-        *(intended(connection) for connection in connections), return_exceptions=True
+        *(intended(connection, by=by) for connection in connections), return_exceptions=True
     )
     for connection in connections:
         await connection.close()
@@ -247,6 +249,7 @@ async def test_another_agents_order_is_left_alone(trading_connection: Connection
         reason=None,
         currency="USD",
         at=AT,
+        sender=await sender(trading_connection, "somebody"),
     )
     await record(trading_connection, reported())
 

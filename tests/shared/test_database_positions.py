@@ -31,6 +31,7 @@ from tests.fixtures.broker_orders import (
     intended,
     reported,
     reported_exit,
+    sender,
 )
 
 examples = count(1)
@@ -80,6 +81,7 @@ async def trade(
         reason=f"reason {number}",
         currency="USD",
         at=AT,
+        sender=await sender(connection, agent_id),
     )
     build = reported if side is Side.BUY else reported_exit
     order = build(client_order_id=name, broker_order_id=f"b-{name}", quantity=quantity)

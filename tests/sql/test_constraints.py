@@ -19,7 +19,8 @@ from shared.models import (
     Side,
     TimeInForce,
 )
-from shared.order_life import OrderState
+from shared.order_life import TRANSITIONS, OrderState
+from tests.fixtures.broker_orders import intended
 from tools import DecisionKind
 
 AT = datetime(2026, 6, 15, 14, 30, tzinfo=UTC)
@@ -48,6 +49,24 @@ async def test_the_checks_list_exactly_the_values_of_the_enums(
 ) -> None:
     for name, values in CHECKED.items():
         assert await _allowed(trading_connection, name) == set(values), name
+
+
+async def test_the_table_of_transitions_is_that_of_the_code(
+    trading_connection: Connection,
+) -> None:
+    rows = await trading_connection.fetch("SELECT from_status, to_status FROM order_transitions")
+    in_code = {(before, after) for before, afters in TRANSITIONS.items() for after in afters}
+
+    assert {tuple(row) for row in rows} == in_code
+
+
+async def test_the_database_itself_refuses_a_move_that_the_table_does_not_have(
+    trading_connection: Connection,
+) -> None:
+    await intended(trading_connection)
+    await trading_connection.execute("UPDATE orders SET status = 'rejected'")
+    with pytest.raises(asyncpg.CheckViolationError, match="cannot go from rejected to accepted"):
+        await trading_connection.execute("UPDATE orders SET status = 'accepted'")
 
 
 async def test_the_checks_of_research_list_exactly_the_values_of_the_enums(

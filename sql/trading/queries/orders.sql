@@ -5,12 +5,12 @@
 INSERT INTO orders (
     agent_id, cycle_id, security_id, client_order_id, symbol, side, order_type, order_class,
     time_in_force, order_purpose, status, quantity, limit_price, stop_price, stop_loss, take_profit,
-    replaces, currency, reason, filled_quantity, created_at, updated_at
+    replaces, currency, reason, filled_quantity, created_at, updated_at, sender_role, sender_token
 ) VALUES (
     :agent_id, :cycle_id, (SELECT security_id FROM securities WHERE symbol = :symbol),
     :client_order_id, :symbol, :side, :order_type, :order_class, :time_in_force, :order_purpose,
     'intent', :quantity, :limit_price, :stop_price, :stop_loss, :take_profit, :replaces, :currency,
-    :reason, 0, :at, :at
+    :reason, 0, :at, :at, :sender_role, :sender_token
 )
 ON CONFLICT (client_order_id) DO NOTHING
 RETURNING *;
