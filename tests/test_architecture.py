@@ -78,6 +78,7 @@ PURE = {
     "shared.redaction",
     "shared.schedule",
     "brokers.drafts",
+    "brokers.exposure",
     "brokers.fees",
     "brokers.matching",
     "market.calendar",
