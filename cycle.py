@@ -15,6 +15,7 @@ from time import monotonic
 import by_rule
 import tools
 from brokers.desk import DeskContext
+from brokers.patience import PatientBroker
 from by_rule import HouseRules
 from lookout import Workplace
 from rehearsal.stage import Stage
@@ -176,7 +177,8 @@ class Cycle:
         executor, rules = await self._open()
         await executor.orders.synchronise()
         if self._parts.mode is not Mode.SCAN:
-            await executor.orders.tidy(why="not filled by the next cycle")
+            over = self._parts.mode is not Mode.TRADE
+            await executor.orders.tidy(why="its time is over", all_entries=over)
         lost = await rules.loss_that_ends_the_day()
         if lost is None:
             status, reason = await self._decided(executor, rules)
@@ -184,7 +186,7 @@ class Cycle:
             status, reason = await rules.close_for_loss(lost)
         if self._parts.mode is not Mode.SCAN:
             await executor.orders.synchronise()
-            await executor.orders.tidy(why="filled in part", only_partly_filled=True)
+            await executor.orders.tidy(why="filled in part")
         if self._parts.mode is Mode.HEARTBEAT:
             await rules.alert_of_what_is_held_overnight()
         self._closing = await executor.look()
@@ -245,7 +247,8 @@ class Cycle:
     async def _open(self) -> tuple[ToolExecutor, HouseRules]:
         """Open broker and feed, hold the account against its pin, and fix the session's first equity."""
         parts = self._parts
-        broker, feed = parts.stage.broker(), parts.stage.feed()
+        feed = parts.stage.feed()
+        broker = PatientBroker(parts.stage.broker(), self._settings.orders)
         self._stack.push_async_callback(broker.disconnect)
         self._stack.push_async_callback(feed.close)
         account = await broker.account()

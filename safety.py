@@ -122,21 +122,22 @@ def review(
 
 
 def review_cancel(
-    broker_order_id: str, *, why: str, snapshot: Snapshot, now: datetime
+    broker_order_id: str, *, why: str, snapshot: Snapshot, now: datetime, to_leave: bool = False
 ) -> ApprovedCancel | Refusal:
     """Give leave to cancel an open order, unless it is what protects a position.
 
-    Both legs count as protection: a broker that links them cancels the stop with the target.
+    Both legs count as protection: a broker that links them cancels the stop with the target. Protection
+    may go only `to_leave` the position at once, and only while a sale has a chance: the session is open,
+    the symbol trades, and there is a bid.
     """
     order = next((o for o in snapshot.open_orders if o.broker_order_id == broker_order_id), None)
     if order is None:
         return _refusal(Code.NOT_OPEN, f"order {broker_order_id} is not open at the broker")
     held = snapshot.position(order.symbol)
     if order.side is Side.SELL and held is not None and held.quantity > 0:
-        return _refusal(
-            Code.PROTECTS_POSITION,
-            f"order {broker_order_id} protects {held.quantity} shares of {order.symbol}",
-        )
+        reasons = tuple(sale.reasons_to_keep(order, held, snapshot, now, to_leave=to_leave))
+        if reasons:
+            return Refusal(reasons=reasons)
     return ApprovedCancel(broker_order_id=broker_order_id, why=why, approved_at=now, seal=_SEAL)
 
 

@@ -49,6 +49,7 @@ class ToolExecutor:
             connection=place.connection,
             clock=place.clock,
             limits=place.settings.limits,
+            settings=place.settings.orders,
             context=place.context,
             look=self.look,
         )

@@ -21,6 +21,9 @@ from shared.models import (
     TimeInForce,
 )
 
+DUPLICATE_CLIENT_ORDER_ID = "duplicate_client_order_id"
+"""Code of an OrderRejected that says the id was seen before: the order may be there already."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
@@ -103,5 +106,9 @@ class Broker(Protocol):
         ...
 
     async def disconnect(self) -> None:
-        """Close every connection; safe to call twice."""
+        """Close every connection; safe to call twice.
+
+        When it returns, nothing that was asked for can still reach the broker: a write that is under way
+        in another thread is waited for, or its connection is cut.
+        """
         ...

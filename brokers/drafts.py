@@ -80,14 +80,7 @@ def exit_requests(symbol: str, quantity: int, snapshot: Snapshot) -> list[OrderR
     price = _marketable_price(symbol, snapshot)
     if targets and price is None:
         return None
-    market = OrderRequest(
-        client_order_id="",
-        symbol=symbol,
-        side=Side.SELL,
-        quantity=quantity - sum(target.remaining_quantity for target in targets),
-        order_type=OrderType.MARKET,
-        purpose=OrderPurpose.EXIT,
-    )
+    market = market_exit(symbol, quantity - sum(target.remaining_quantity for target in targets))
     moved = [
         replace(
             market,
@@ -102,6 +95,18 @@ def exit_requests(symbol: str, quantity: int, snapshot: Snapshot) -> list[OrderR
     return [*moved, market] if market.quantity > 0 or not moved else moved
 
 
+def market_exit(symbol: str, quantity: int) -> OrderRequest:
+    """Build a sale at the market of shares that no order holds."""
+    return OrderRequest(
+        client_order_id="",
+        symbol=symbol,
+        side=Side.SELL,
+        quantity=quantity,
+        order_type=OrderType.MARKET,
+        purpose=OrderPurpose.EXIT,
+    )
+
+
 def is_open_entry(order: Order, symbol: str | None = None) -> bool:
     """Whether an order is a purchase that can still fill, in this symbol or in any."""
     return (
@@ -112,15 +117,31 @@ def is_open_entry(order: Order, symbol: str | None = None) -> bool:
 
 
 def active_stops(symbol: str, snapshot: Snapshot) -> list[Order]:
-    """List the stops that would sell now; a leg that waits for its parent protects nothing yet."""
+    """List the stops that would sell now.
+
+    A HELD leg is healthy and in force, unless it still waits for an entry to fill completely.
+    """
+    entries = {o.broker_order_id for o in snapshot.open_orders if o.side is Side.BUY}
     return [
         order
         for order in snapshot.open_orders
         if order.symbol == symbol
         and order.side is Side.SELL
         and order.order_type is OrderType.STOP
-        and order.status is not OrderStatus.HELD
+        and (order.status is not OrderStatus.HELD or order.parent_order_id not in entries)
     ]
+
+
+def protecting_orders(symbol: str, snapshot: Snapshot) -> list[Order]:
+    """List the sales that came with orders of ours, stops first; what a person laid down is left alone."""
+    found = [
+        order
+        for order in snapshot.open_orders
+        if order.symbol == symbol
+        and order.side is Side.SELL
+        and (order.client_order_id is not None or order.parent_order_id is not None)
+    ]
+    return sorted(found, key=lambda order: order.order_type is not OrderType.STOP)
 
 
 def naked_quantity(symbol: str, ours: int, snapshot: Snapshot) -> int:

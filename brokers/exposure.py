@@ -4,7 +4,7 @@ Pure. Whose orders they are is for the caller to say: it leaves out what is not 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby
 
@@ -64,6 +64,7 @@ def naked_spells(orders: Sequence[Order], until: datetime) -> tuple[NakedSpell, 
 
 
 def _spells_of(symbol: str, orders: Sequence[Order], until: datetime) -> list[NakedSpell]:
+    orders = tuple(map(_with_fills, orders))
     fills = sorted((f for o in orders for f in o.fills if f.at <= until), key=lambda fill: fill.at)
     guards = _guards(orders)
     spells: list[NakedSpell] = []
@@ -78,6 +79,23 @@ def _spells_of(symbol: str, orders: Sequence[Order], until: datetime) -> list[Na
     if began_at is not None:
         spells.append(NakedSpell(symbol=symbol, began_at=began_at, ended_at=None, quantity=most))
     return spells
+
+
+def _with_fills(order: Order) -> Order:
+    """Give an order whose broker does not list executions one fill for what is not listed."""
+    unlisted = order.filled_quantity - sum(fill.quantity for fill in order.fills)
+    if unlisted <= 0 or order.average_fill_price is None:
+        return order
+    derived = Fill(
+        fill_id=f"{order.broker_order_id}-unlisted",
+        broker_order_id=order.broker_order_id,
+        symbol=order.symbol,
+        side=order.side,
+        quantity=unlisted,
+        price=order.average_fill_price,
+        at=order.updated_at,
+    )
+    return replace(order, fills=(*order.fills, derived))
 
 
 def _moments(fills: Iterable[Fill], guards: Iterable[_Guard], until: datetime) -> list[datetime]:
@@ -126,7 +144,7 @@ def _is_stop(order: Order) -> bool:
 
 def _in_force_since(stop: Order, known: Mapping[str, Order]) -> datetime | None:
     """Return when a stop began to protect; None for one that never did."""
-    if stop.status in {OrderStatus.HELD, OrderStatus.REJECTED}:
+    if stop.status is OrderStatus.REJECTED:
         return None
     parent = known.get(stop.parent_order_id or "")
     if parent is None or parent.side is Side.SELL:

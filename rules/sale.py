@@ -1,17 +1,40 @@
 """What a sale has to pass: nothing that limits new risk is among it."""
 
 from collections.abc import Iterator
+from datetime import datetime
 
 from rules.case import Case, reason
 from rules.codes import Code
 from rules.permission import session_is_open
-from shared.models import OrderPurpose, OrderType, Reason, Side
+from shared.models import Order, OrderPurpose, OrderType, Position, Reason, Side, Snapshot
 
 
 def sale_is_in_session(case: Case) -> Iterator[Reason]:
     """A stop may be laid down at any hour; to sell, the exchange has to be open."""
     if case.request.purpose is not OrderPurpose.STOP_LOSS:
         yield from session_is_open(case)
+
+
+def reasons_to_keep(
+    order: Order, held: Position, snapshot: Snapshot, now: datetime, *, to_leave: bool
+) -> Iterator[Reason]:
+    """Say why the order that protects a holding has to stay: nobody leaves, or nobody could."""
+    if not to_leave:
+        yield reason(
+            Code.PROTECTS_POSITION,
+            f"order {order.broker_order_id} protects {held.quantity} shares of {order.symbol}",
+        )
+        return
+    session, quote = snapshot.session, snapshot.quotes.get(order.symbol)
+    if session is None or not session.is_open(now):
+        yield reason(
+            Code.SESSION_CLOSED,
+            f"what protects {order.symbol} stays while the exchange is closed, it was {now:%H:%M:%S}",
+        )
+    if quote is None or quote.bid is None or quote.halted:
+        yield reason(
+            Code.QUOTE_MISSING, f"what protects {order.symbol} stays while there is no bid for it"
+        )
 
 
 def quantity_is_positive(case: Case) -> Iterator[Reason]:

@@ -138,6 +138,21 @@ class LimitSettings(_Section):
     """No entries in the last minutes of each part of a session: before lunch and before the close."""
 
 
+class OrderSettings(_Section):
+    """How orders live at the broker, and what is made sure about them."""
+
+    entry_lifetime_minutes: Annotated[int, Field(ge=1, le=390)] = 15
+    """An entry that has not filled by then is cancelled, by the first run after it."""
+    unprotected_alarm_seconds: Annotated[float, Field(ge=0, le=3600)] = 30.0
+    """Shares that had no stop in force for longer are a critical alert; all such times are recorded."""
+    cancel_confirm_seconds: Annotated[float, Field(ge=1, le=60)] = 10.0
+    """How long a run waits for the broker to confirm a cancel before it alerts."""
+    read_attempts: Annotated[int, Field(ge=1, le=10)] = 3
+    """How often a read from the broker is tried; a write is sent once."""
+    read_timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 15.0
+    """What all attempts of one read may take together."""
+
+
 class ScheduleSettings(_Section):
     """When each mode is due, measured from the session's own open and close, half days included."""
 
@@ -212,6 +227,7 @@ class Settings(_Section):
     broker: BrokerSettings
     database: DatabaseSettings
     limits: LimitSettings
+    orders: OrderSettings = OrderSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     claude: ClaudeSettings = ClaudeSettings()
     alerts: AlertSettings = AlertSettings()

@@ -67,6 +67,11 @@ class Unavailable(CatalystError):
 class BrokerUnavailable(Unavailable):
     """A read from the broker failed, or a write provably never left this process."""
 
+    def __init__(self, reason: str, *, retry_after_seconds: float | None = None) -> None:
+        """Say how long the broker asks to wait, where it does."""
+        super().__init__(reason)
+        self.retry_after_seconds: float | None = retry_after_seconds
+
 
 class DatabaseUnavailable(Unavailable):
     """PostgreSQL could not be reached or went away."""

@@ -8,5 +8,6 @@ pytest_plugins: tuple[str, ...] = (
     "tests.fixtures.network",
     "tests.fixtures.postgres",
     "tests.fixtures.rehearsal",
+    "tests.fixtures.retries",
     "tests.fixtures.operate",  # imports the ones above, so they have to be registered first
 )

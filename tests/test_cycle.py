@@ -342,7 +342,10 @@ async def test_a_broker_that_cannot_be_read_fails_the_run_with_its_reason(
 ) -> None:
     theatre.faults.add(
         BrokerFault(
-            operation=Operation.ACCOUNT, kind=BrokerFaultKind.TIME_OUT, reason="no answer in 5 s"
+            operation=Operation.ACCOUNT,
+            kind=BrokerFaultKind.TIME_OUT,
+            times=None,
+            reason="no answer in 5 s",
         )
     )
     outcome = await theatre.run(Mode.TRADE, buys())

@@ -386,6 +386,26 @@ class TestCancels:
         assert isinstance(verdict, Refusal)
         assert verdict.codes == (Code.PROTECTS_POSITION,)
 
+    @pytest.mark.parametrize(
+        ("changes", "codes"),
+        [
+            ({}, ()),
+            ({"session": None}, (Code.SESSION_CLOSED,)),
+            ({"quotes": {}}, (Code.QUOTE_MISSING,)),
+            ({"quotes": {"ACME": quote(halted=True)}}, (Code.QUOTE_MISSING,)),
+            ({"quotes": {"ACME": quote(bid=None)}}, (Code.QUOTE_MISSING,)),
+        ],
+        ids=["open with a bid", "closed", "no quote", "halted", "no bid"],
+    )
+    def test_of_what_protects_a_position_are_given_to_leave_it_while_that_is_possible(
+        self, changes: dict[str, Any], codes: tuple[Code, ...]
+    ) -> None:
+        leg = order("L1", side=Side.SELL, order_type=OrderType.STOP)
+        world = snapshot(positions=(position(),), open_orders=(leg,), **changes)
+        verdict = safety.review_cancel("L1", why="b", snapshot=world, now=NOW, to_leave=True)
+
+        assert (verdict.codes if isinstance(verdict, Refusal) else ()) == codes
+
     def test_of_an_order_that_is_not_open_are_refused(self) -> None:
         verdict = safety.review_cancel("B9", why="because", snapshot=snapshot(), now=NOW)
 

@@ -6,6 +6,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+import asyncpg
+
 from shared.database.connection import (
     Connection,
     Row,
@@ -95,6 +97,17 @@ class DuplicateOrder(CatalystError):
         self.existing: OrderRecord = existing
 
 
+class ExitUnderWay(CatalystError):
+    """Another sale by the same way is not over yet; a second one could sell twice."""
+
+    def __init__(self, existing: OrderRecord) -> None:
+        """Keep the sale that is under way."""
+        super().__init__(
+            f"the sale {existing.client_order_id} of {existing.symbol} is {existing.status}"
+        )
+        self.existing: OrderRecord = existing
+
+
 async def insert_intent(
     connection: Connection,
     *,
@@ -108,8 +121,8 @@ async def insert_intent(
 ) -> OrderRecord:
     """Write down what is about to be asked of the broker; commit before asking.
 
-    Raises DuplicateOrder with the order that has the client order id already, and LockLost when the
-    sender's lock has gone on to another run.
+    Raises DuplicateOrder with the order that has the client order id already, ExitUnderWay with a sale
+    that is not over, and LockLost when the sender's lock has gone on to another run.
     """
     statement = Q["insert_intent"].bind(
         agent_id=agent_id,
@@ -133,13 +146,19 @@ async def insert_intent(
         sender_role=sender.role,
         sender_token=sender.token,
     )
-    async with transaction(connection):
-        await require_newest(connection, agent_id=agent_id, sender=sender)
-        row = await fetch_row(connection, statement)
-        if row is not None:
-            record = as_record(row)
-            await note(connection, record, kind="created", source="intent", at=at)
-            return record
+    try:
+        async with transaction(connection):
+            await require_newest(connection, agent_id=agent_id, sender=sender)
+            row = await fetch_row(connection, statement)
+            if row is not None:
+                record = as_record(row)
+                await note(connection, record, kind="created", source="intent", at=at)
+                return record
+    except asyncpg.UniqueViolationError as e:
+        under_way = Q["exit_under_way"].bind(
+            agent_id=agent_id, symbol=request.symbol, replaces=request.replaces
+        )
+        raise ExitUnderWay(as_record(await fetch_one(connection, under_way))) from e
     existing = await fetch_one(
         connection, Q["order_by_client_id"].bind(client_order_id=request.client_order_id)
     )
@@ -194,6 +213,37 @@ async def order_by_client_id(
 async def unresolved_orders(connection: Connection, agent_id: str) -> tuple[OrderRecord, ...]:
     """Return orders of which the broker may or may not know, oldest first."""
     return _records(await fetch(connection, Q["unresolved_orders"].bind(agent_id=agent_id)))
+
+
+async def unfinished_since(connection: Connection, agent_id: str) -> datetime | None:
+    """Return when the oldest order that is not over was written down; None when all are over."""
+    row = await fetch_one(connection, Q["unfinished_since"].bind(agent_id=agent_id))
+    return row["since"]
+
+
+async def broker_ids_of_symbol(
+    connection: Connection, agent_id: str, symbol: str
+) -> frozenset[str]:
+    """Return the broker's ids of our orders in a symbol, legs included."""
+    statement = Q["broker_ids_of_symbol"].bind(agent_id=agent_id, symbol=symbol)
+    return frozenset(row["broker_order_id"] for row in await fetch(connection, statement))
+
+
+async def sender_is_over(connection: Connection, order_id: int) -> bool:
+    """Say whether whoever wrote the order's intent has been followed by another holder of its lock."""
+    return bool(
+        (await fetch_one(connection, Q["sender_is_over"].bind(order_id=order_id)))["is_over"]
+    )
+
+
+async def note_absence(
+    connection: Connection, *, order_id: int, at: datetime, source: str
+) -> datetime:
+    """Note a full read, begun at `at`, without the order; return the time of the first such read."""
+    async with transaction(connection):
+        await execute(connection, Q["note_absence"].bind(order_id=order_id, at=at, source=source))
+        row = await fetch_one(connection, Q["first_absence"].bind(order_id=order_id))
+    return row["read_at"]
 
 
 async def open_orders(connection: Connection, agent_id: str) -> tuple[OrderRecord, ...]:

@@ -49,6 +49,23 @@ class PositionRecord:
     updated_at: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpellRecord:
+    """A time in which shares of a position had no stop in force."""
+
+    spell_id: int
+    agent_id: str
+    position_id: int
+    symbol: str
+    quantity: int
+    """The most shares that were without one at once."""
+    began_at: datetime
+    ended_at: datetime | None
+    alarmed_at: datetime | None
+    """When a person was told that it lasts too long."""
+    how_ended: str | None
+
+
 async def book_fills(connection: Connection, *, agent_id: str, symbol: str, at: datetime) -> None:
     """Give every fill of a symbol that fits its place in a position, in the order of execution.
 
@@ -99,6 +116,43 @@ async def unexplained_fills(connection: Connection, agent_id: str) -> tuple[str,
     """Return the ids of fills that fit no position; anything here needs a person."""
     rows = await fetch(connection, Q["unexplained_fills"].bind(agent_id=agent_id))
     return tuple(row["fill_id"] for row in rows)
+
+
+async def own_exit(connection: Connection, *, agent_id: str, symbol: str) -> bool:
+    """Be the one session that leaves a symbol; False when another one is. It ends with the session."""
+    row = await fetch_one(connection, Q["own_exit"].bind(agent_id=agent_id, symbol=symbol))
+    return bool(row["owned"])
+
+
+async def release_exit(connection: Connection, *, agent_id: str, symbol: str) -> None:
+    """Let another session leave the symbol."""
+    await fetch_one(connection, Q["release_exit"].bind(agent_id=agent_id, symbol=symbol))
+
+
+async def note_spell(
+    connection: Connection,
+    *,
+    position: PositionRecord,
+    quantity: int,
+    began_at: datetime,
+    ended_at: datetime | None,
+) -> SpellRecord:
+    """Keep a time in which that many shares of a position had no stop in force, and return its row."""
+    statement = Q["note_spell"].bind(
+        agent_id=position.agent_id,
+        position_id=position.position_id,
+        symbol=position.symbol,
+        quantity=quantity,
+        began_at=began_at,
+        ended_at=ended_at,
+        how_ended=None if ended_at is None else "protected, or sold",
+    )
+    return SpellRecord(**await fetch_one(connection, statement))
+
+
+async def alarm_spell(connection: Connection, *, spell_id: int, at: datetime) -> None:
+    """Note that a person was told of it."""
+    await execute(connection, Q["alarm_spell"].bind(spell_id=spell_id, at=at))
 
 
 async def _open_position(

@@ -561,12 +561,11 @@ CREATE TABLE unprotected_spells (
     ended_at timestamptz,
     alarmed_at timestamptz,
     how_ended text,
+    CONSTRAINT unprotected_spells_once UNIQUE (position_id, began_at),
     CONSTRAINT unprotected_spells_quantity_positive CHECK (quantity > 0),
     CONSTRAINT unprotected_spells_in_order CHECK (ended_at >= began_at),
     CONSTRAINT unprotected_spells_ended_says_how CHECK ((ended_at IS NULL) = (how_ended IS NULL))
 );
-CREATE UNIQUE INDEX unprotected_spells_one_open ON unprotected_spells (position_id)
-    WHERE ended_at IS NULL;
 CREATE INDEX unprotected_spells_by_agent ON unprotected_spells (agent_id, began_at);
 
 -- What every comparison of broker and database came to; entries need a clean one of their session.

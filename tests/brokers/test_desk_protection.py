@@ -52,7 +52,10 @@ async def test_what_is_left_of_an_entry_is_cancelled_and_what_filled_gets_its_ow
     assert (entry.status, entry.filled_quantity) == (OrderStatus.CANCELED, 10)
     assert (oco.limit_price, oco.quantity) == (Decimal("105.00"), 10)
     assert (stop.stop_price, stop.quantity) == (Decimal("98.00"), 10)
-    assert await floor.alerts() == ["ACME: 10 shares had no resting stop"]
+    assert await floor.alerts() == [
+        "ACME: 10 shares had no resting stop",
+        "ACME: 10 shares were without a stop for 60 seconds",
+    ]
 
 
 async def test_shares_that_are_protected_are_not_protected_twice(floor: Floor) -> None:

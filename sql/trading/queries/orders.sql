@@ -120,3 +120,44 @@ WHERE agent_id = :agent_id
     AND status NOT IN ('not_placed', 'rejected')
     AND created_at >= :since
 GROUP BY symbol;
+
+-- name: exit_under_way
+-- Return the sale that keeps another one by the same way from being written down.
+SELECT * FROM orders
+WHERE agent_id = :agent_id
+    AND symbol = :symbol
+    AND coalesce(replaces, '') = coalesce(:replaces, '')
+    AND order_purpose = 'exit'
+    AND status IN (
+        'intent', 'submitting', 'unknown', 'accepted', 'partially_filled', 'cancel_pending'
+    );
+
+-- name: unfinished_since
+-- Return when the oldest order that is not over was written down; NULL when all are over.
+SELECT min(created_at) AS since FROM orders
+WHERE agent_id = :agent_id AND status IN (
+    'intent', 'submitting', 'unknown', 'accepted', 'partially_filled', 'cancel_pending'
+);
+
+-- name: broker_ids_of_symbol
+-- List the broker's ids of our orders in a symbol, legs included.
+SELECT broker_order_id FROM orders
+WHERE agent_id = :agent_id AND symbol = :symbol AND broker_order_id IS NOT NULL;
+
+-- name: sender_is_over
+-- Say whether somebody took the lock after the one who wrote the order's intent.
+SELECT EXISTS (
+    SELECT FROM orders
+    JOIN agent_locks ON agent_locks.agent_id = orders.agent_id
+        AND agent_locks.role = orders.sender_role
+    WHERE order_id = :order_id AND agent_locks.token > orders.sender_token
+) AS is_over;
+
+-- name: note_absence
+-- Note a full read of the broker in which the order was not found.
+INSERT INTO order_absences (order_id, read_at, source) VALUES (:order_id, :at, :source)
+ON CONFLICT (order_id, read_at) DO NOTHING;
+
+-- name: first_absence
+-- Return when the order was first not found.
+SELECT min(read_at) AS read_at FROM order_absences WHERE order_id = :order_id;

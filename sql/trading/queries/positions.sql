@@ -129,3 +129,26 @@ ORDER BY position_id;
 -- Sum up the profit after fees that the fills since then realised.
 SELECT coalesce(sum(realized_pnl), 0) AS realized_pnl FROM fills
 WHERE agent_id = :agent_id AND filled_at >= :since;
+
+-- name: own_exit
+-- Be the one session that leaves a symbol, if no other one is.
+SELECT pg_try_advisory_lock(hashtextextended(:agent_id || ' exit ' || :symbol, 2)) AS owned;
+
+-- name: release_exit
+-- Let another session leave it.
+SELECT pg_advisory_unlock(hashtextextended(:agent_id || ' exit ' || :symbol, 2)) AS released;
+
+-- name: note_spell
+-- Write down a time without a stop, once, and what is known of it by now.
+INSERT INTO unprotected_spells (
+    agent_id, position_id, symbol, quantity, began_at, ended_at, how_ended
+) VALUES (:agent_id, :position_id, :symbol, :quantity, :began_at, :ended_at, :how_ended)
+ON CONFLICT (position_id, began_at) DO UPDATE
+SET quantity = greatest(unprotected_spells.quantity, excluded.quantity),
+    ended_at = coalesce(unprotected_spells.ended_at, excluded.ended_at),
+    how_ended = coalesce(unprotected_spells.how_ended, excluded.how_ended)
+RETURNING *;
+
+-- name: alarm_spell
+-- Note that a person was told.
+UPDATE unprotected_spells SET alarmed_at = :at WHERE spell_id = :spell_id;

@@ -1,0 +1,216 @@
+"""Leaves positions: moves the resting target to the market, so that the stop stays until the shares are sold.
+
+Only where no target can be moved is the protection cancelled first, the cancel confirmed, no more sold
+than is available, and the protection laid down anew when the sale fails. One process leaves a symbol at a time.
+"""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
+from contextlib import asynccontextmanager, suppress
+
+from brokers.base import Capabilities
+from brokers.clerk import Clerk
+from brokers.drafts import (
+    exit_requests,
+    is_open_entry,
+    market_exit,
+    naked_quantity,
+    protecting_orders,
+    protection_request,
+)
+from brokers.sending import Sending
+from brokers.submissions import NotPlaced, Placed, Submission, why_not_resting
+from shared.database import positions
+from shared.database.positions import PositionRecord
+from shared.errors import DatabaseUnavailable, ToolError
+from shared.models import Order, OrderPurpose, OrderRequest, Snapshot
+from shared.order_life import OrderState
+
+Look = Callable[[Collection[str]], Awaitable[Snapshot]]
+"""Takes a fresh snapshot that has quotes and instruments for these symbols at least."""
+
+
+class Exits:
+    """The ways out of a position, for one cycle."""
+
+    def __init__(
+        self, *, sending: Sending, clerk: Clerk, look: Look, capabilities: Capabilities
+    ) -> None:
+        """Bring together what a position is left with."""
+        self._sending: Sending = sending
+        self._clerk: Clerk = clerk
+        self._look: Look = look
+        self._capabilities: Capabilities = capabilities
+
+    async def leave(
+        self, symbol: str, *, why: str, quantity: int | None = None
+    ) -> tuple[Submission, ...]:
+        """Sell a whole position, through its resting targets where there are any.
+
+        Entries that still rest in the symbol are cancelled first. Raises ToolError when a part is asked
+        for, since the protective legs cover the whole, when nothing can be sold for want of a bid, and
+        when another process is leaving the symbol.
+        """
+        async with self._owned(symbol):
+            snapshot = await self._look((symbol,))
+            ours = await self._clerk.ours(symbol, snapshot)
+            if quantity is not None and 0 < quantity < ours:
+                msg = (
+                    f"positions are sold whole: {ours} shares of {symbol} are held, not {quantity}"
+                )
+                raise ToolError(msg)
+            if any(is_open_entry(order, symbol) for order in snapshot.open_orders):
+                await self.cancel_entries(snapshot, why=why, symbol=symbol)
+                snapshot = await self._look((symbol,))
+                quantity = None if quantity == ours else quantity
+            wanted = quantity or await self._clerk.ours(symbol, snapshot)
+            return await self._sell(symbol, wanted, snapshot, why=why)
+
+    async def cancel_entries(
+        self,
+        snapshot: Snapshot,
+        *,
+        why: str,
+        symbol: str | None = None,
+        wanted: Callable[[Order], bool] | None = None,
+    ) -> tuple[Order, ...]:
+        """Cancel entries of ours that still rest, or those of them that are `wanted`.
+
+        What they filled so far stays and wants protection.
+        """
+        canceled: list[Order] = []
+        for order in snapshot.open_orders:
+            if (
+                is_open_entry(order, symbol)
+                and (wanted is None or wanted(order))
+                and await self._clerk.own(order.client_order_id)
+            ):
+                found = await self._sending.cancel(order, snapshot, why=why)
+                canceled += () if found is None else (found,)
+        return tuple(canceled)
+
+    async def _sell(
+        self, symbol: str, quantity: int, snapshot: Snapshot, *, why: str
+    ) -> tuple[Submission, ...]:
+        if self._targets_can_be_moved(symbol, quantity, snapshot):
+            requests = required(exit_requests(symbol, quantity, snapshot), symbol)
+            made = tuple([await self._submit(request, snapshot, why=why) for request in requests])
+            if not any(map(_was_turned_down, made)):
+                return made
+            snapshot = await self._look((symbol,))
+            # what the broker would not move may just have been filled
+            quantity = await self._clerk.ours(symbol, snapshot)
+            if quantity == 0:
+                return made
+        return (await self._sell_unprotected(symbol, quantity, snapshot, why=why),)
+
+    def _targets_can_be_moved(self, symbol: str, quantity: int, snapshot: Snapshot) -> bool:
+        """Whether a sale is possible without taking a stop away: by its target, or of free shares."""
+        held = snapshot.position(symbol)
+        if held is None or quantity <= held.available or quantity > held.quantity:
+            return True
+        requests = exit_requests(symbol, quantity, snapshot)
+        if requests is None:
+            return True
+        moved = sum(request.quantity for request in requests if request.replaces is not None)
+        if moved and not self._capabilities.can_replace:
+            return False
+        return moved + held.available >= quantity
+
+    async def _sell_unprotected(
+        self, symbol: str, quantity: int, snapshot: Snapshot, *, why: str
+    ) -> Submission:
+        """Cancel what protects the position, sell what is then available, and re-arm if that fails."""
+        if self._clerk.context.dry_run:
+            return NotPlaced(request=market_exit(symbol, quantity))
+        for order in protecting_orders(symbol, snapshot):
+            found = await self._sending.cancel(order, snapshot, why=why, to_leave=True)
+            if found is None or found.status.is_open:
+                msg = (
+                    f"{symbol} cannot be sold now: the cancel of order {order.broker_order_id}, which"
+                    " protects it, was refused or is not confirmed"
+                )
+                raise ToolError(msg)
+        snapshot = await self._look((symbol,))
+        held = snapshot.position(symbol)
+        available = 0 if held is None else int(held.available)
+        ours = await self._clerk.ours(symbol, snapshot)
+        sellable = min(quantity, available, ours)
+        submission = await self._sending.submit(
+            market_exit(symbol, sellable or quantity), snapshot, why=why
+        )
+        if why_not_resting(submission) is not None:
+            await self._re_arm(symbol, why_not_resting(submission) or "")
+        return submission
+
+    async def _re_arm(self, symbol: str, why_not: str) -> None:
+        """Protect again what could not be sold; what cannot be protected either is alerted."""
+        snapshot = await self._look((symbol,))
+        for record in await positions.open_positions(
+            self._clerk.connection, self._clerk.context.agent_id
+        ):
+            naked = naked_quantity(symbol, record.quantity, snapshot)
+            if record.symbol != symbol or naked == 0:
+                continue
+            submission = await self._sending.submit(
+                _protection_of(record, naked), snapshot, why=f"its sale failed: {why_not}"
+            )
+            problem = why_not_resting(submission)
+            said = "its stop rests again" if problem is None else f"and is NOT PROTECTED: {problem}"
+            await self._clerk.alert(
+                f"{symbol}: the sale of {naked} shares failed",
+                f"{naked} shares of {symbol} could not be sold ({why_not}); {said}.",
+                key=f"sale-failed-{record.position_id}-{self._clerk.context.cycle_id}",
+            )
+
+    async def _submit(self, request: OrderRequest, snapshot: Snapshot, *, why: str) -> Submission:
+        """Submit an exit, unless what it would replace is the very same exit of this cycle."""
+        replaced = (o for o in snapshot.open_orders if o.broker_order_id == request.replaces)
+        target = next(replaced, None)
+        record = None if target is None else await self._clerk.own(target.client_order_id)
+        if (
+            record is not None
+            and record.order_purpose is OrderPurpose.EXIT
+            and record.cycle_id == self._clerk.context.cycle_id
+            and record.limit_price == request.limit_price
+        ):
+            return Placed(record=record, duplicate=True)
+        return await self._sending.submit(request, snapshot, why=why)
+
+    @asynccontextmanager
+    async def _owned(self, symbol: str) -> AsyncGenerator[None]:
+        """Be the one process that leaves this symbol, for as long as the block runs."""
+        connection, agent_id = self._clerk.connection, self._clerk.context.agent_id
+        if not await positions.own_exit(connection, agent_id=agent_id, symbol=symbol):
+            msg = f"another process is leaving {symbol} at this moment"
+            raise ToolError(msg)
+        try:
+            yield
+        finally:
+            with suppress(DatabaseUnavailable):  # then the server has let go of it already
+                await positions.release_exit(connection, agent_id=agent_id, symbol=symbol)
+
+
+def required(requests: list[OrderRequest] | None, symbol: str) -> list[OrderRequest]:
+    """Return the requests. Raises ToolError where there can be none for want of a bid."""
+    if requests is None:
+        msg = f"no bid is known for {symbol}, so it cannot be sold now; its stop stays"
+        raise ToolError(msg)
+    return requests
+
+
+def _was_turned_down(submission: Submission) -> bool:
+    """Whether the broker would not move a target."""
+    return (
+        isinstance(submission, Placed)
+        and submission.record.replaces is not None
+        and submission.record.status is OrderState.REJECTED
+    )
+
+
+def _protection_of(record: PositionRecord, quantity: int) -> OrderRequest:
+    return protection_request(
+        symbol=record.symbol,
+        quantity=quantity,
+        stop_loss=record.stop_loss,
+        take_profit=record.take_profit,
+    )
