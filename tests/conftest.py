@@ -2,6 +2,7 @@
 
 pytest_plugins: tuple[str, ...] = (
     "tests.fixtures.databases",
+    "tests.fixtures.faults",
     "tests.fixtures.mail",
     "tests.fixtures.market_data",
     "tests.fixtures.messages_api",
