@@ -31,8 +31,10 @@ from shared.cycle_record import CycleRecord
 from shared.database import accounts, claude_calls, cycles, orders, positions, records
 from shared.database.connection import Connection
 from shared.database.fences import Sender
-from shared.errors import CatalystError, ConfigError, DatabaseUnavailable
+from shared.errors import ENDS_THE_RUN, CatalystError, ConfigError, DatabaseUnavailable
 from shared.identity import cycle_id
+from shared.journal.books import Books
+from shared.journal.replay import replay
 from shared.models import Mode, SessionHours, Snapshot
 from shared.outcome import Outcome, Status
 from shared.paths import PROJECT
@@ -64,8 +66,10 @@ class Parts:
 
     configuration: Configuration
     stage: Stage
-    trading: Connection
-    research: Connection
+    books: Books
+    """The trading database, and the journal beside it."""
+    research: "Connection | None"
+    """None where a close has to go on without it."""
     sender: Sender
     cycle_id: str
     mode: Mode
@@ -77,12 +81,20 @@ class Parts:
     log_problem: Callable[[], str | None]
     """Why the log file cannot be written, if it cannot."""
 
+    @property
+    def trading(self) -> Connection:
+        """The trading database."""
+        return self.books.connection
 
-async def name_cycle(trading: Connection, agent_id: str, mode: Mode, stage: Stage) -> str:
+
+async def name_cycle(books: Books, agent_id: str, mode: Mode, stage: Stage) -> str:
     """Name the cycle by its slot; one that is run again at the same moment gets the next number.
 
-    The caller holds the agent's lock; rows that a dead run left open are closed here.
+    The caller holds the agent's lock. What an earlier run could only keep in its journal is taken over
+    first, and rows that a dead run left open are closed.
     """
+    trading = books.connection
+    await replay(books, at=stage.clock.now())
     for abandoned in await cycles.mark_abandoned_cycles(trading, agent_id, stage.clock.now()):
         await records.queue_alert(
             trading,
@@ -111,7 +123,7 @@ class Cycle:
         self._clock: Clock = parts.stage.clock
         self._stack: AsyncExitStack = AsyncExitStack()
         self._journal: CycleJournal = CycleJournal(
-            parts.trading,
+            parts.books,
             clock=self._clock,
             agent_id=self._agent_id,
             cycle_id=parts.cycle_id,
@@ -119,7 +131,7 @@ class Cycle:
             budget_usd=self._settings.claude.daily_budget_usd,
         )
         self._record: CycleRecord = CycleRecord(
-            trading=parts.trading,
+            books=parts.books,
             research=parts.research,
             clock=self._clock,
             agent_id=self._agent_id,
@@ -133,7 +145,7 @@ class Cycle:
 
     async def run(self) -> Outcome:
         """Play the mode and record how it ended, however it ends; every end becomes an outcome."""
-        await self._record.start(self._start())
+        await self._begin()
         started = monotonic()
         try:
             async with self._stack:
@@ -150,6 +162,14 @@ class Cycle:
             what = f"a defect in Catalyst: {type(error).__name__}: {error}"
             outcome = self._outcome(Status.FAILED, what)
         return await self._recorded(outcome, monotonic() - started)
+
+    async def _begin(self) -> None:
+        """Write the first row; where its answer is lost, the journal says how the run ended."""
+        try:
+            await self._record.start(self._start())
+        except DatabaseUnavailable as error:
+            self._record.note_end(self._outcome(Status.FAILED, str(error)))
+            raise
 
     async def _recorded(self, outcome: Outcome, seconds: float) -> Outcome:
         """Write the cycle's last row; when that fails too, the outcome says both."""
@@ -202,7 +222,7 @@ class Cycle:
             return self._idle(executor, why_not) if why_not else await self._ask(executor, rules)
         try:
             status, reason = (Status.DONE, why_not) if why_not else await self._ask(executor, rules)
-        except DatabaseUnavailable:
+        except ENDS_THE_RUN:
             raise
         except CatalystError as error:
             logger.exception("claude_not_asked")
@@ -277,7 +297,7 @@ class Cycle:
             clock=self._clock,
             broker=broker,
             feed=feed,
-            connection=parts.trading,
+            books=parts.books,
             session=parts.stage.session,
             sessions=(
                 *parts.stage.calendar.previous_sessions(
@@ -290,7 +310,7 @@ class Cycle:
                 agent_id=self._agent_id,
                 cycle_id=parts.cycle_id,
                 currency=account.currency,
-                database=await accounts.database_identity(parts.trading),
+                database=parts.books.database,
                 sender=parts.sender,
                 dry_run=parts.dry_run,
             ),
@@ -334,7 +354,7 @@ class Cycle:
         status, reason = _verdict(self._result, executor.decisions)
         if self._result.end is LoopEnd.BUDGET:
             await rules.alert_of_money(self._result.reason)
-        if messages and status is Status.DONE:
+        if messages and parts.research is not None and status is Status.DONE:
             read = [message.id for message in messages]
             await consciousness.mark_read(parts.research, self._agent_id, read, self._clock.now())
         if status is Status.NOTHING_TO_DO and executor.orders.has_acted:
@@ -372,6 +392,8 @@ class Cycle:
         )
 
     async def _messages(self) -> Sequence[consciousness.Message]:
+        if self._parts.research is None:
+            return ()
         return await consciousness.unread_messages(
             self._parts.research, self._agent_id, self._clock.now()
         )

@@ -15,6 +15,7 @@ from shared.config import Settings
 from shared.database import claude_calls, orders
 from shared.database.connection import Connection
 from shared.database.orders import PositionRecord
+from shared.journal.books import Books
 from shared.models import Instrument, Mode, OrderPurpose, Position, SessionHours, Snapshot
 
 
@@ -27,7 +28,8 @@ class Workplace:
     clock: Clock
     broker: Broker
     feed: Feed
-    connection: Connection
+    books: Books
+    """The trading database, and the journal beside it."""
     session: SessionHours | None
     sessions: tuple[SessionHours, ...]
     """The latest sessions up to the present one, oldest first: what bars are aligned to."""
@@ -36,6 +38,11 @@ class Workplace:
     """As persisted; None when the broker gave no number at the session's first cycle."""
     home: Path
     """The data directory, where the trading state is kept beside the database."""
+
+    @property
+    def connection(self) -> Connection:
+        """The trading database."""
+        return self.books.connection
 
 
 class Lookout:

@@ -24,7 +24,8 @@ from shared.agent_loop import ToolCall, ToolOutcome
 from shared.config import LimitSettings
 from shared.database import records
 from shared.database.records import ScanRow
-from shared.errors import CatalystError, DatabaseUnavailable, ToolError
+from shared.errors import ENDS_THE_RUN, CatalystError, ToolError
+from shared.journal.entries import DecisionMade, ToolCalled
 from shared.models import Account, SessionHours, Snapshot
 from tool_answers import compact, time
 
@@ -46,7 +47,7 @@ class ToolExecutor:
         self._closed_all: bool = False
         self.orders: OrderDesk = OrderDesk(
             broker=place.broker,
-            connection=place.connection,
+            books=place.books,
             clock=place.clock,
             limits=place.settings.limits,
             settings=place.settings.orders,
@@ -70,7 +71,7 @@ class ToolExecutor:
     async def _sell(self, symbol: str, why: str) -> bool:
         try:
             submissions = await self.orders.exit(symbol, why=why)
-        except DatabaseUnavailable:
+        except ENDS_THE_RUN:
             raise
         except CatalystError as error:
             logger.warning("not_sold", symbol=symbol, why=str(error))
@@ -78,33 +79,40 @@ class ToolExecutor:
         return all(isinstance(one, Placed) and one.problem is None for one in submissions)
 
     async def carry_out(self, call: ToolCall) -> ToolOutcome:
-        """Do what Claude asked, or say readably why not; only the loss of the database ends the cycle."""
+        """Do what Claude asked, or say readably why not.
+
+        Only the loss of the database and of the lock end the cycle, and not before the call is kept.
+        """
         self.tools_called.append(call.name)
         started_at, started = self._place.clock.now(), monotonic()
+        loss: CatalystError | None = None
         try:
             request = tools.parse(call.name, call.arguments, self._place.mode)
             answer = await self._answer(request)
             failed = not tool_answers.FAILURES.isdisjoint(answer)
             outcome = ToolOutcome(content=compact(answer), is_error=failed)
-        except DatabaseUnavailable:
-            raise
+        except ENDS_THE_RUN as error:
+            loss, outcome = error, ToolOutcome(content=str(error), is_error=True)
         except CatalystError as error:
             outcome = ToolOutcome(content=str(error), is_error=True)
         except Exception:
             logger.exception("tool_failed", tool=call.name)
             outcome = ToolOutcome(content=f"{call.name} failed inside Catalyst", is_error=True)
-        await records.record_tool_call(
-            self._place.connection,
-            cycle_id=self._place.context.cycle_id,
-            sequence=len(self.tools_called),
-            tool_use_id=call.tool_use_id,
-            name=call.name,
-            arguments=call.arguments,
-            result=outcome.content,
-            is_error=outcome.is_error,
-            started_at=started_at,
-            duration_seconds=monotonic() - started,
+        await self._place.books.keep(
+            ToolCalled(
+                cycle_id=self._place.context.cycle_id,
+                sequence=len(self.tools_called),
+                tool_use_id=call.tool_use_id,
+                name=call.name,
+                arguments=call.arguments,
+                result=outcome.content,
+                is_error=outcome.is_error,
+                started_at=started_at,
+                duration_seconds=monotonic() - started,
+            )
         )
+        if loss is not None:
+            raise loss
         return outcome
 
     async def _answer(self, request: tools.ToolRequest) -> Mapping[str, object]:
@@ -352,16 +360,17 @@ class ToolExecutor:
 
     async def _decide(self, request: tools.LogDecision) -> Mapping[str, object]:
         place = self._place
-        decision_id = await records.record_decision(
-            place.connection,
-            agent_id=place.context.agent_id,
-            cycle_id=place.context.cycle_id,
-            decision=request.decision,
-            symbol=request.symbol,
-            reasoning=request.reasoning,
-            confidence=request.confidence,
-            model=place.settings.claude.model,
-            at=place.clock.now(),
+        decision_id = await place.books.keep(
+            DecisionMade(
+                agent_id=place.context.agent_id,
+                cycle_id=place.context.cycle_id,
+                decision=request.decision,
+                symbol=request.symbol,
+                reasoning=request.reasoning,
+                confidence=request.confidence,
+                model=place.settings.claude.model,
+                at=place.clock.now(),
+            )
         )
         self.decisions.append(f"{request.decision}: {request.reasoning}")
         return {"recorded": decision_id}

@@ -171,6 +171,7 @@ async def _run(
     from shared.database.fences import Role
     from shared.database.opening import open_databases
     from shared.database.records import count_due_alerts
+    from shared.journal.books import open_books
 
     environ = afterwards.environ
     settings, home = configuration.settings, data_directory(environ)
@@ -190,7 +191,12 @@ async def _run(
     names = (stage.bookmark.database_name, stage.bookmark.research_database_name)
     async with AsyncExitStack() as stack:
         databases = await open_databases(
-            stack, configuration, environ=environ, home=home, embedded_names=names
+            stack,
+            configuration,
+            environ=environ,
+            home=home,
+            embedded_names=names,
+            research_may_be_away=arguments.mode is Mode.CLOSE,
         )
         sender = await stack.enter_async_context(
             hold_agent(
@@ -202,13 +208,16 @@ async def _run(
             )
         )
         afterwards.where = (names[0], stage.clock)
-        cycle_id = await name_cycle(databases.trading, settings.agent.id, arguments.mode, stage)
+        books = await open_books(
+            databases.trading, home=home, agent_id=settings.agent.id, clock=stage.clock
+        )
+        cycle_id = await name_cycle(books, settings.agent.id, arguments.mode, stage)
         logged.enter_cycle(cycle_id, stage.clock)
         cycle = Cycle(
             Parts(
                 configuration=configuration,
                 stage=stage,
-                trading=databases.trading,
+                books=books,
                 research=databases.research,
                 sender=sender,
                 cycle_id=cycle_id,

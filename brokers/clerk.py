@@ -8,11 +8,20 @@ from collections.abc import Sequence
 from brokers.submissions import DeskContext
 from shared import log
 from shared.clock import Clock
-from shared.database import broker_reports, orders, records
+from shared.database import orders
 from shared.database.connection import Connection
 from shared.database.orders import OrderRecord
 from shared.database.records import Severity
 from shared.errors import InvalidTransition
+from shared.journal import stops
+from shared.journal.books import Books
+from shared.journal.entries import (
+    AlertQueued,
+    IntentWritten,
+    OrderMoved,
+    OrderReported,
+    RequestRefused,
+)
 from shared.models import Fill, Order, OrderRequest, Refusal, Snapshot
 from shared.order_life import OrderState
 
@@ -22,9 +31,10 @@ logger = log.get(__name__)
 class Clerk:
     """The rows of one cycle about orders."""
 
-    def __init__(self, *, connection: Connection, clock: Clock, context: DeskContext) -> None:
+    def __init__(self, *, books: Books, clock: Clock, context: DeskContext) -> None:
         """Bind to a cycle."""
-        self.connection: Connection = connection
+        self.connection: Connection = books.connection
+        self._books: Books = books
         self.context: DeskContext = context
         self._clock: Clock = clock
         self.orders_placed: int = 0
@@ -41,26 +51,28 @@ class Clerk:
         self.alerts.append(subject)
         if self.context.dry_run:
             return
-        await records.queue_alert(
-            self.connection,
-            agent_id=self.context.agent_id,
-            cycle_id=self.context.cycle_id,
-            severity=severity,
-            subject=subject,
-            body=body,
-            dedupe_key=key,
-            at=self._clock.now(),
+        await self._books.keep(
+            AlertQueued(
+                agent_id=self.context.agent_id,
+                cycle_id=self.context.cycle_id,
+                severity=severity,
+                subject=subject,
+                body=body,
+                dedupe_key=key,
+                at=self._clock.now(),
+            )
         )
 
     async def record(self, order: Order) -> Sequence[Fill]:
         """Take in a report; one that makes no sense is for a person, and holds up no other order."""
         try:
-            fills = await broker_reports.record_broker_order(
-                self.connection,
-                agent_id=self.context.agent_id,
-                order=order,
-                at=self._clock.now(),
-                source=self.context.cycle_id,
+            fills = await self._books.keep(
+                OrderReported(
+                    agent_id=self.context.agent_id,
+                    order=order,
+                    source=self.context.cycle_id,
+                    at=self._clock.now(),
+                )
             )
         except InvalidTransition as error:
             await self.alert(
@@ -87,27 +99,68 @@ class Clerk:
         """Put an order of ours into a new state."""
         said = {} if detail is None else {"detail": detail}
         logger.info("order_moved", order=record.client_order_id, to=to, **said)
-        return await orders.move_order(
-            self.connection,
-            order_id=record.order_id,
-            to=to,
-            at=self._clock.now(),
-            detail=detail,
+        if record.client_order_id is None:
+            msg = f"order {record.broker_order_id} is a leg, which only its broker moves"
+            raise ValueError(msg)
+        return await self._books.keep(
+            OrderMoved(
+                client_order_id=record.client_order_id,
+                to=to,
+                detail=detail,
+                at=self._clock.now(),
+            )
         )
 
     async def refuse(self, request: OrderRequest, refusal: Refusal) -> None:
         """Keep what safety refused."""
         self.refusal_codes += refusal.codes
         logger.info("order_refused", symbol=request.symbol, side=request.side, why=str(refusal))
-        await records.record_refusal(
-            self.connection,
-            agent_id=self.context.agent_id,
-            cycle_id=self.context.cycle_id,
-            tool=request.purpose,
-            request={name: getattr(request, name) for name in request.__slots__},
-            reasons=refusal.reasons,
-            at=self._clock.now(),
+        await self._books.keep(
+            RequestRefused(
+                agent_id=self.context.agent_id,
+                cycle_id=self.context.cycle_id,
+                tool=request.purpose,
+                request={name: getattr(request, name) for name in request.__slots__},
+                reasons=refusal.reasons,
+                at=self._clock.now(),
+            )
         )
+
+    def note_intent(self, request: OrderRequest, why: str) -> None:
+        """Keep a sale or a protection in the local journal before anybody else hears of it.
+
+        Where that fails the database alone remembers it: a full disk keeps nobody in a position.
+        """
+        problem = self._books.note(
+            IntentWritten(
+                agent_id=self.context.agent_id,
+                cycle_id=self.context.cycle_id,
+                request=request,
+                reason=why,
+                currency=self.context.currency,
+                sender=self.context.sender,
+                at=self._clock.now(),
+            )
+        )
+        if problem is not None:
+            logger.error("intent_not_in_the_journal", order=request.client_order_id, why=problem)
+
+    async def remember_stops(self) -> None:
+        """Keep the stops of our positions in a file beside the database; a disk that is full is logged."""
+        open_ = await orders.open_positions(self.connection, self.context.agent_id)
+        if self.context.dry_run:
+            return
+        try:
+            stops.remember_stops(
+                self._books.journal.home, self.context.agent_id, open_, self._clock.now()
+            )
+        except OSError as error:
+            logger.exception("stops_not_remembered")
+            await self.alert(
+                "the stops cannot be kept outside the database",
+                f"The file of stops cannot be written: {error.strerror}.",
+                key="stops-not-remembered",
+            )
 
     async def own(self, client_order_id: str | None) -> OrderRecord | None:
         """Find the row of an order; None for orders that were placed by somebody else."""

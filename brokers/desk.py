@@ -16,8 +16,8 @@ from brokers.sending import Sending
 from brokers.submissions import DeskContext, NotPlaced, Placed, Refused, Submission
 from shared.clock import Clock
 from shared.config import LimitSettings, OrderSettings
-from shared.database.connection import Connection
 from shared.database.records import Severity
+from shared.journal.books import Books
 from shared.models import Fill, Order, OrderRequest, Refusal, Snapshot
 
 __all__ = ["DeskContext", "Look", "NotPlaced", "OrderDesk", "Placed", "Refused", "Submission"]
@@ -30,7 +30,7 @@ class OrderDesk:
         self,
         *,
         broker: Broker,
-        connection: Connection,
+        books: Books,
         clock: Clock,
         limits: LimitSettings,
         settings: OrderSettings,
@@ -41,7 +41,7 @@ class OrderDesk:
         self._clock: Clock = clock
         self._limits: LimitSettings = limits
         self._look: Look = look
-        self._clerk: Clerk = Clerk(connection=connection, clock=clock, context=context)
+        self._clerk: Clerk = Clerk(books=books, clock=clock, context=context)
         self._sending: Sending = Sending(
             broker=broker, clerk=self._clerk, clock=clock, limits=limits, settings=settings
         )

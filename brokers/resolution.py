@@ -60,6 +60,7 @@ class Resolution:
                 f"These fills are known and explain no position: {', '.join(unexplained)}.",
                 key=f"unexplained-{unexplained[-1]}",
             )
+        await self._clerk.remember_stops()
         return tuple(fills)
 
     async def _all_orders(self, now: datetime) -> tuple[Order, ...]:

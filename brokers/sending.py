@@ -17,7 +17,7 @@ from shared.database import orders
 from shared.database.orders import ExitUnderWay, OrderRecord
 from shared.errors import BrokerUnavailable, OrderOutcomeUnknown, OrderRejected
 from shared.identity import client_order_id, decision_key
-from shared.models import Order, OrderRequest, OrderStatus, Refusal, Snapshot
+from shared.models import Order, OrderPurpose, OrderRequest, OrderStatus, Refusal, Snapshot
 from shared.order_life import OrderState
 
 logger = log.get(__name__)
@@ -125,6 +125,8 @@ class Sending:
 
     async def _intend(self, request: OrderRequest, why: str) -> OrderRecord:
         context = self._clerk.context
+        if request.purpose is not OrderPurpose.ENTRY:
+            self._clerk.note_intent(request, why)
         return await orders.insert_intent(
             self._clerk.connection,
             agent_id=context.agent_id,

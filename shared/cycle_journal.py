@@ -9,8 +9,9 @@ from typing import cast
 from shared.claude import Usage
 from shared.claude_messages import Json, content_blocks
 from shared.clock import Clock
-from shared.database import claude_calls, cycles
-from shared.database.connection import Connection
+from shared.database import claude_calls
+from shared.journal.books import Books
+from shared.journal.entries import CallFailed, CallSettled, TranscriptPiece
 
 
 class CycleJournal:
@@ -18,7 +19,7 @@ class CycleJournal:
 
     def __init__(
         self,
-        connection: Connection,
+        books: Books,
         *,
         clock: Clock,
         agent_id: str,
@@ -27,7 +28,7 @@ class CycleJournal:
         budget_usd: Decimal,
     ) -> None:
         """Bind the journal to a cycle and to the exchange day whose budget it spends."""
-        self._connection: Connection = connection
+        self._books: Books = books
         self._clock: Clock = clock
         self._agent_id: str = agent_id
         self._cycle_id: str = cycle_id
@@ -41,7 +42,7 @@ class CycleJournal:
     async def reserve(self, *, model: str, worst_case_usd: Decimal) -> int:
         """Set the worst case of a call aside. Raises BudgetExceeded."""
         return await claude_calls.reserve_call(
-            self._connection,
+            self._books.connection,
             agent_id=self._agent_id,
             cycle_id=self._cycle_id,
             budget_date=self._budget_date,
@@ -62,45 +63,43 @@ class CycleJournal:
         duration_seconds: float,
     ) -> None:
         """Put the true cost in the place of the reservation."""
-        await claude_calls.settle_call(
-            self._connection,
-            call_id=call_id,
-            input_tokens=usage.input,
-            output_tokens=usage.output,
-            cache_read_tokens=usage.cache_read,
-            cache_write_tokens=usage.cache_write,
-            cost_usd=cost_usd,
-            stop_reason=stop_reason,
-            request_id=request_id,
-            duration_seconds=duration_seconds,
-            at=self._clock.now(),
-        )
         self.cost_usd += cost_usd
         self.usage += usage
+        await self._books.keep(
+            CallSettled(
+                call_id=call_id,
+                input_tokens=usage.input,
+                output_tokens=usage.output,
+                cache_read_tokens=usage.cache_read,
+                cache_write_tokens=usage.cache_write,
+                cost_usd=cost_usd,
+                stop_reason=stop_reason,
+                request_id=request_id,
+                duration_seconds=duration_seconds,
+                at=self._clock.now(),
+            )
+        )
 
     async def fail(self, call_id: int, *, error: str, charged_usd: Decimal) -> None:
         """Record a call without a reply, charged at what it may have cost."""
-        await claude_calls.fail_call(
-            self._connection,
-            call_id=call_id,
-            error=error,
-            charged_usd=charged_usd,
-            at=self._clock.now(),
-        )
         self.cost_usd += charged_usd
+        await self._books.keep(
+            CallFailed(call_id=call_id, error=error, charged_usd=charged_usd, at=self._clock.now())
+        )
 
     async def record(self, kind: str, content: object) -> None:
         """Append to the transcript; of a request only what no earlier one of the cycle had."""
         if kind == "request" and isinstance(content, Mapping):
             content = self._unrecorded(cast("Mapping[str, object]", content))
         self._sequence += 1
-        await cycles.record_transcript(
-            self._connection,
-            cycle_id=self._cycle_id,
-            sequence=self._sequence,
-            kind=kind,
-            content=content,
-            at=self._clock.now(),
+        await self._books.keep(
+            TranscriptPiece(
+                cycle_id=self._cycle_id,
+                sequence=self._sequence,
+                said=kind,
+                content=content,
+                at=self._clock.now(),
+            )
         )
 
     def _unrecorded(self, request: Mapping[str, object]) -> Mapping[str, object]:

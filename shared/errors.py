@@ -118,6 +118,10 @@ class CreditExhausted(BudgetExceeded):
     """The provider refuses calls until somebody pays: no credit, or its own spend limit is reached."""
 
 
+ENDS_THE_RUN = (DatabaseUnavailable, LockLost)
+"""What no tool and no rule may swallow: nothing more can be remembered, or nothing more may be sent."""
+
+
 class NotDelivered(CatalystError):
     """A channel did not take a message, or did not say so in time."""
 

@@ -368,6 +368,22 @@ async def test_a_research_database_that_is_gone_at_wake_up_leaves_a_finished_row
     assert theatre.transports == []
 
 
+@pytest.mark.parametrize("never_there", [True, False], ids=["never there", "gone at wake up"])
+async def test_a_close_sells_without_the_research_database_and_says_so(
+    theatre: Theatre, never_there: bool
+) -> None:
+    await theatre.run(Mode.TRADE, buys())
+    if never_there:
+        theatre.research_is_there = False
+    else:
+        await theatre.research.close()
+    outcome = await theatre.run(Mode.CLOSE, quiet())
+    subjects = await theatre.rows("SELECT subject FROM alerts")
+
+    assert (outcome.exit_code, outcome.positions) == (0, 0)
+    assert {"subject": "the research database is away"} in subjects
+
+
 async def test_a_research_database_that_goes_later_leaves_the_row_as_it_was_earned(
     theatre: Theatre,
 ) -> None:
@@ -394,7 +410,7 @@ async def test_a_run_that_loses_its_database_is_closed_by_the_next_one(
     assert (lost.status, lost.exit_code) == (Status.FAILED, 1)
     assert "the database went away" in lost.reason
     assert left["status"] == "running"
-    assert row == {"status": "failed", "reason": "the process ended without finishing"}
+    assert row == {"status": "failed", "reason": "the database went away: connection is closed"}
     assert orders == ()
 
 

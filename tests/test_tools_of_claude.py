@@ -24,6 +24,7 @@ from shared.clock import ManualClock
 from shared.database import accounts
 from shared.database.connection import Connection
 from shared.database.cycles import start_cycle
+from shared.journal.books import open_books
 from shared.models import Mode
 from tests.brokers.order_requests import buy, order_request
 from tests.brokers.paper_venue import PaperVenue
@@ -337,6 +338,7 @@ class Hall:
         clock = ManualClock(now)
         session = self._calendar.session_on(GENERATED_DAY)
         assert session is not None
+        books = await open_books(self._connection, home=self._folder, agent_id=AGENT, clock=clock)
         return ToolExecutor(
             Workplace(
                 settings=PAPER,
@@ -352,7 +354,7 @@ class Hall:
                     volume_share_pct=Decimal(10),
                 ),
                 feed=RecordedFeed(self._recording, clock),
-                connection=self._connection,
+                books=books,
                 session=session,
                 sessions=(*self._calendar.previous_sessions(GENERATED_DAY, 5), session),
                 home=self._folder,
@@ -360,7 +362,7 @@ class Hall:
                     agent_id=AGENT,
                     cycle_id=start.cycle_id,
                     currency="USD",
-                    database=await accounts.database_identity(self._connection),
+                    database=books.database,
                     sender=await sender(self._connection),
                     dry_run=False,
                 ),

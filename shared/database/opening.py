@@ -11,7 +11,7 @@ from shared import migrate
 from shared.config import Configuration
 from shared.database.connection import Connection, connect
 from shared.embedded_postgres import create_database, ensure_running
-from shared.errors import ConfigError
+from shared.errors import ConfigError, DatabaseUnavailable
 from shared.migrate import DatabaseKind
 
 
@@ -20,7 +20,8 @@ class Databases:
     """The two open connections of a run."""
 
     trading: Connection
-    research: Connection
+    research: "Connection | None"
+    """None where it is away and the run goes on without it."""
 
 
 async def open_databases(
@@ -30,18 +31,35 @@ async def open_databases(
     environ: Mapping[str, str],
     home: Path,
     embedded_names: tuple[str, str],
+    research_may_be_away: bool = False,
 ) -> Databases:
-    """Connect to both; the stack closes them.
+    """Connect to both; the stack closes them. The research database is only needed to take new risk.
 
     An embedded server is started, its databases created and migrated. A database given by URL is only
     checked: it is migrated by a person. Raises DatabaseUnavailable and ConfigError.
     """
     trading_name, research_name = embedded_names
-    kinds = ((DatabaseKind.TRADING, trading_name), (DatabaseKind.RESEARCH, research_name))
-    trading, research = [
-        await _open(stack, configuration, kind, environ=environ, home=home, embedded_name=name)
-        for kind, name in kinds
-    ]
+    trading = await _open(
+        stack,
+        configuration,
+        DatabaseKind.TRADING,
+        environ=environ,
+        home=home,
+        embedded_name=trading_name,
+    )
+    try:
+        research = await _open(
+            stack,
+            configuration,
+            DatabaseKind.RESEARCH,
+            environ=environ,
+            home=home,
+            embedded_name=research_name,
+        )
+    except DatabaseUnavailable:
+        if not research_may_be_away:
+            raise
+        research = None
     return Databases(trading=trading, research=research)
 
 

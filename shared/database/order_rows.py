@@ -125,21 +125,9 @@ async def insert_intent(
     that is not over, and LockLost when the sender's lock has gone on to another run.
     """
     statement = Q["insert_intent"].bind(
+        **_values_of(request),
         agent_id=agent_id,
         cycle_id=cycle_id,
-        client_order_id=request.client_order_id,
-        symbol=request.symbol,
-        side=request.side,
-        order_type=request.order_type,
-        order_class=request.order_class,
-        time_in_force=request.time_in_force,
-        order_purpose=request.purpose,
-        quantity=request.quantity,
-        limit_price=request.limit_price,
-        stop_price=request.stop_price,
-        stop_loss=request.stop_loss,
-        take_profit=request.take_profit,
-        replaces=request.replaces,
         currency=currency,
         reason=reason,
         at=at,
@@ -163,6 +151,38 @@ async def insert_intent(
         connection, Q["order_by_client_id"].bind(client_order_id=request.client_order_id)
     )
     raise DuplicateOrder(as_record(existing))
+
+
+async def restore_intent(
+    connection: Connection,
+    *,
+    agent_id: str,
+    cycle_id: str | None,
+    request: OrderRequest,
+    reason: str | None,
+    currency: str,
+    at: datetime,
+    sender: Sender,
+) -> bool:
+    """Write an intent down that was kept outside the database; False when it is known.
+
+    No lock is asked for: it may have been sent long ago.
+    """
+    statement = Q["restore_intent"].bind(
+        **_values_of(request),
+        agent_id=agent_id,
+        cycle_id=cycle_id,
+        currency=currency,
+        reason=reason,
+        at=at,
+        sender_role=sender.role,
+        sender_token=sender.token,
+    )
+    async with transaction(connection):
+        row = await fetch_row(connection, statement)
+        if row is not None:
+            await note(connection, as_record(row), kind="created", source="journal", at=at)
+    return row is not None
 
 
 async def move_order(
@@ -306,6 +326,24 @@ def as_record(row: Row) -> OrderRecord:
         "sender_role": None if row["sender_role"] is None else Role(row["sender_role"]),
     }
     return OrderRecord(**values)
+
+
+def _values_of(request: OrderRequest) -> dict[str, object]:
+    return {
+        "client_order_id": request.client_order_id,
+        "symbol": request.symbol,
+        "side": request.side,
+        "order_type": request.order_type,
+        "order_class": request.order_class,
+        "time_in_force": request.time_in_force,
+        "order_purpose": request.purpose,
+        "quantity": request.quantity,
+        "limit_price": request.limit_price,
+        "stop_price": request.stop_price,
+        "stop_loss": request.stop_loss,
+        "take_profit": request.take_profit,
+        "replaces": request.replaces,
+    }
 
 
 def _as_event(row: Row) -> OrderEvent:

@@ -100,6 +100,26 @@ async def record_decision(
     return (await fetch_one(connection, statement))["decision_id"]
 
 
+async def decision_exists(
+    connection: Connection, *, cycle_id: str, reasoning: str, at: datetime
+) -> bool:
+    """Say whether that decision was kept before."""
+    statement = Q["decision_exists"].bind(cycle_id=cycle_id, reasoning=reasoning, at=at)
+    return bool((await fetch_one(connection, statement))["is_there"])
+
+
+async def refusal_exists(
+    connection: Connection,
+    *,
+    cycle_id: str | None,
+    request: Mapping[str, object],
+    at: datetime,
+) -> bool:
+    """Say whether that refusal was kept before."""
+    statement = Q["refusal_exists"].bind(cycle_id=cycle_id, request=Json(request), at=at)
+    return bool((await fetch_one(connection, statement))["is_there"])
+
+
 async def record_refusal(
     connection: Connection,
     *,

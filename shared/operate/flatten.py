@@ -23,7 +23,8 @@ from shared.database.cycles import CycleStart
 from shared.database.fences import Role, Sender
 from shared.database.opening import Databases, open_databases
 from shared.database.orders import OrderRecord, PositionRecord, open_orders, open_positions
-from shared.errors import Busy, CatalystError, DatabaseUnavailable
+from shared.errors import ENDS_THE_RUN, Busy, CatalystError
+from shared.journal.books import open_books
 from shared.lock import hold
 from shared.models import Mode, OrderPurpose, TradingState
 from shared.operate.arguments import Arguments
@@ -106,7 +107,7 @@ class Flattening(Cycle):
                     " of them, and positions are sold whole: a person has to sell these"
                 )
             submissions = await executor.orders.exit(record.symbol, why=self._why)
-        except DatabaseUnavailable:
+        except ENDS_THE_RUN:
             raise
         except CatalystError as error:
             return str(error)
@@ -149,6 +150,7 @@ async def flatten(place: Place, arguments: Arguments) -> Report:
             environ=place.environ,
             home=place.home,
             embedded_names=(bookmark.database_name, bookmark.research_database_name),
+            research_may_be_away=True,
         )
 
         async def act() -> Report:
@@ -163,14 +165,17 @@ async def _flattened(
     place: Place, arguments: Arguments, databases: Databases, sender: Sender
 ) -> Report:
     stage = _stage(place)
-    cycle_id = await name_cycle(databases.trading, place.agent_id, Mode.CLOSE, stage)
+    books = await open_books(
+        databases.trading, home=place.home, agent_id=place.agent_id, clock=stage.clock
+    )
+    cycle_id = await name_cycle(books, place.agent_id, Mode.CLOSE, stage)
     if place.logged is not None:
         place.logged.enter_cycle(cycle_id, stage.clock)
     cycle = Flattening(
         Parts(
             configuration=place.configuration,
             stage=stage,
-            trading=databases.trading,
+            books=books,
             research=databases.research,
             sender=sender,
             cycle_id=cycle_id,

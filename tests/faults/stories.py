@@ -128,10 +128,10 @@ class Process:
         """Play one cycle as trade mode does: level the books, tidy, decide, level and tidy again."""
         desk = await self.floor.desk(broker=self._broker)
         await desk.synchronise()
-        await desk.tidy(why="not filled by the next cycle")
+        await desk.tidy(why="not filled by the next cycle", all_entries=True)
         await act(desk)
         await desk.synchronise()
-        await desk.tidy(why="filled in part", only_partly_filled=True)
+        await desk.tidy(why="filled in part")
 
     async def set_up(self) -> None:
         """Play what went before, each decision as a cycle that ended with it."""

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -17,6 +18,7 @@ from shared.config import ClaudeSettings
 from shared.cycle_journal import CycleJournal
 from shared.database.connection import Connection
 from shared.errors import BudgetExceeded
+from shared.journal.books import open_books
 from tests.fixtures.broker_orders import AGENT, AT, CYCLE, started
 from tests.fixtures.claude import (
     DONE,
@@ -36,11 +38,12 @@ SPENT = Usage(input=100, output=20, cache_read=3, cache_write=4)
 
 
 @pytest.fixture
-async def journal(trading_connection: Connection) -> CycleJournal:
+async def journal(trading_connection: Connection, tmp_path: Path) -> CycleJournal:
     await started(trading_connection)
+    clock = ManualClock(AT)
     return CycleJournal(
-        trading_connection,
-        clock=ManualClock(AT),
+        await open_books(trading_connection, home=tmp_path, agent_id=AGENT, clock=clock),
+        clock=clock,
         agent_id=AGENT,
         cycle_id=CYCLE,
         budget_date=DAY,

@@ -82,4 +82,6 @@ WHERE agent_id = :agent_id AND session_date = :session_date;
 -- name: record_transcript
 -- Keep one piece of what was said.
 INSERT INTO cycle_transcripts (cycle_id, sequence, kind, content, recorded_at)
-VALUES (:cycle_id, :sequence, :kind, :content, :at);
+VALUES (:cycle_id, :sequence, :kind, :content, :at)
+ON CONFLICT (cycle_id, sequence) DO NOTHING;
+

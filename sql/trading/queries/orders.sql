@@ -15,6 +15,22 @@ INSERT INTO orders (
 ON CONFLICT (client_order_id) DO NOTHING
 RETURNING *;
 
+-- name: restore_intent
+-- Write an intent down that was kept outside the database; gives no row when it is known.
+INSERT INTO orders (
+    agent_id, cycle_id, security_id, client_order_id, symbol, side, order_type, order_class,
+    time_in_force, order_purpose, status, quantity, limit_price, stop_price, stop_loss, take_profit,
+    replaces, currency, reason, filled_quantity, created_at, updated_at, sender_role, sender_token
+) VALUES (
+    :agent_id, (SELECT cycle_id FROM trading_cycles WHERE cycle_id = :cycle_id),
+    (SELECT security_id FROM securities WHERE symbol = :symbol), :client_order_id, :symbol, :side,
+    :order_type, :order_class, :time_in_force, :order_purpose, 'intent', :quantity, :limit_price,
+    :stop_price, :stop_loss, :take_profit, :replaces, :currency, :reason, 0, :at, :at, :sender_role,
+    :sender_token
+)
+ON CONFLICT (client_order_id) DO NOTHING
+RETURNING *;
+
 -- name: insert_leg
 -- Write down a protective leg that the broker made for an order of ours.
 INSERT INTO orders (

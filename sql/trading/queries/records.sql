@@ -7,6 +7,20 @@ INSERT INTO decisions (
 ) VALUES (:agent_id, :cycle_id, :decision, :symbol, :reasoning, :confidence, :model, :at)
 RETURNING decision_id;
 
+-- name: decision_exists
+-- Say whether a decision is there already.
+SELECT EXISTS (
+    SELECT FROM decisions
+    WHERE cycle_id = :cycle_id AND created_at = :at AND reasoning = :reasoning
+) AS is_there;
+
+-- name: refusal_exists
+-- Say whether a refusal is there already.
+SELECT EXISTS (
+    SELECT FROM refusals
+    WHERE cycle_id IS NOT DISTINCT FROM :cycle_id AND refused_at = :at AND request = :request
+) AS is_there;
+
 -- name: record_refusal
 -- Keep a refused request with every reason.
 INSERT INTO refusals (agent_id, cycle_id, tool, request, codes, texts, refused_at)
@@ -19,7 +33,8 @@ INSERT INTO tool_calls (
 ) VALUES (
     :cycle_id, :sequence, :tool_use_id, :name, :arguments, :result, :is_error, :started_at,
     :duration_seconds
-);
+)
+ON CONFLICT (cycle_id, sequence) DO NOTHING;
 
 -- name: record_candidate
 -- Keep one candidate of a scan.
