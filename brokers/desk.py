@@ -63,6 +63,13 @@ class DeskContext:
     sender: Sender
     """Under which lock; an intent is written only while that is held."""
     dry_run: bool
+    is_cycle: bool = True
+    """Whether the cycle has a row; the startup monitor is none."""
+
+    @property
+    def cycle_row(self) -> str | None:
+        """The cycle that rows can refer to."""
+        return self.cycle_id if self.is_cycle else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,7 +250,7 @@ class OrderDesk:
         await records.queue_alert(
             self._connection,
             agent_id=self._context.agent_id,
-            cycle_id=self._context.cycle_id,
+            cycle_id=self._context.cycle_row,
             severity=severity,
             subject=subject,
             body=body,
