@@ -152,6 +152,12 @@ async def realized_pnl(connection: Connection, agent_id: str, since: datetime) -
     return (await fetch_one(connection, statement))["realized_pnl"]
 
 
+async def fills_since(connection: Connection, agent_id: str, since: datetime) -> tuple[Fill, ...]:
+    """Return the fills since then with their fees, oldest first."""
+    rows = await fetch(connection, Q["fills_since"].bind(agent_id=agent_id, since=since))
+    return tuple(_fill(row) for row in rows)
+
+
 async def unexplained_fills(connection: Connection, agent_id: str) -> tuple[str, ...]:
     """Return the ids of fills that fit no position; anything here needs a person."""
     rows = await fetch(connection, Q["unexplained_fills"].bind(agent_id=agent_id))

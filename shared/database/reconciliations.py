@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import date, datetime
 from decimal import Decimal
+from typing import cast
 
 from shared.database import accounts, positions
 from shared.database.connection import Connection, Row, execute, fetch, fetch_row
@@ -195,7 +196,7 @@ def _hash(view: DatabaseView | BrokerView) -> str:
 
 def _text(value: object) -> object:
     if isinstance(value, frozenset):
-        return sorted(map(str, value))
+        return sorted(str(item) for item in cast("frozenset[object]", value))
     return str(value)
 
 

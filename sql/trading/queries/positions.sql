@@ -54,6 +54,16 @@ LEFT JOIN (
 WHERE position_id = :position_id
 ORDER BY booked_sequence;
 
+-- name: fills_since
+-- List the fills since then, in the order in which they happened.
+SELECT fills.*, coalesce(charges.amount, 0) AS fees
+FROM fills
+LEFT JOIN (
+    SELECT fill_key, sum(amount) AS amount FROM fill_fees GROUP BY fill_key
+) AS charges USING (fill_key)
+WHERE agent_id = :agent_id AND filled_at >= :since
+ORDER BY filled_at, fill_key;
+
 -- name: unexplained_fills
 -- List fills of an agent that fit no position: more was sold than was ever known to be bought.
 SELECT fill_id FROM fills WHERE agent_id = :agent_id AND position_id IS NULL ORDER BY fill_key;
