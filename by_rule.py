@@ -10,11 +10,13 @@ from decimal import Decimal
 from lookout import Workplace
 from market import calendar_horizon
 from market.calendar import Calendar
+from outside_money import money_since_start
 from shared import trading_state
 from shared.database import records
 from shared.database.connection import Connection
 from shared.models import Mode, SessionHours
 from shared.outcome import Status
+from standing import Standpoint, take_stock_unless_clean
 from tool_executor import ToolExecutor
 
 
@@ -30,7 +32,8 @@ class HouseRules:
     async def loss_that_ends_the_day(self) -> str | None:
         """Say by how much the day's loss limit is reached, or None; warn a person on the way there."""
         place, limits = self.place, self.place.settings.limits
-        start, equity = place.session_start_equity, (await self.executor.look()).account.equity
+        seen = await self.executor.look()
+        start, equity = seen.session_start_equity, seen.account.equity
         if place.mode is Mode.SCAN:
             return None
         if start is None or not equity.is_finite():
@@ -47,6 +50,44 @@ class HouseRules:
                 severity="warning",
             )
         return None
+
+    async def take_stock(self) -> None:
+        """Find out what the day gained without trading, and whether the session may have entries.
+
+        A session whose comparison was not clean yet is compared again; what is found keeps no sale back.
+        """
+        place = self.place
+        outside = await money_since_start(
+            place.connection,
+            place.broker,
+            agent_id=place.context.agent_id,
+            session_date=self.session.session_date,
+            zone=self.calendar.timezone,
+        )
+        self.executor.lookout.money_from_outside = outside
+        if abs(outside) >= 1:
+            await self.executor.orders.alert(
+                f"{outside} {place.settings.limits.currency} came from outside",
+                "Cash changed by more than was traded: a dividend, interest, a deposit, a fee. It counts"
+                " neither as profit nor against the day's loss limit.",
+                key=f"outside-{self.session.session_date}-{outside}",
+                severity="info",
+            )
+        if place.mode in {Mode.TRADE, Mode.CLOSE}:
+            await take_stock_unless_clean(self._standpoint())
+
+    def _standpoint(self) -> Standpoint:
+        place = self.place
+        return Standpoint(
+            settings=place.settings,
+            connection=place.connection,
+            broker=place.broker,
+            feed=place.feed,
+            clock=place.clock,
+            desk=self.executor.orders,
+            context=place.context,
+            session=self.session,
+        )
 
     async def close_for_loss(self, why: str) -> tuple[Status, str]:
         """Halt until the next session, then sell everything of ours; Claude is not asked."""

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
-from decimal import Decimal
 from time import monotonic
 
 import by_rule
@@ -141,7 +140,6 @@ class Cycle:
         self._executor: ToolExecutor | None = None
         self._closing: Snapshot | None = None
         self._result: LoopResult | None = None
-        self._start_equity: Decimal | None = None
 
     async def run(self) -> Outcome:
         """Play the mode and record how it ended, however it ends; every end becomes an outcome."""
@@ -196,6 +194,7 @@ class Cycle:
             return self._outcome(Status.NOTHING_TO_DO, idle)
         executor, rules = await self._open()
         await executor.orders.synchronise()
+        await rules.take_stock()
         if self._parts.mode is not Mode.SCAN:
             over = self._parts.mode is not Mode.TRADE
             await executor.orders.tidy(why="its time is over", all_entries=over)
@@ -281,8 +280,9 @@ class Cycle:
             account_id=account.account_id,
             at=now,
         )
+        start_equity = None
         if account.equity.is_finite():
-            self._start_equity = await cycles.start_session(
+            start_equity = await cycles.start_session(
                 parts.trading,
                 agent_id=self._agent_id,
                 session_date=parts.stage.session.session_date,
@@ -314,7 +314,7 @@ class Cycle:
                 sender=parts.sender,
                 dry_run=parts.dry_run,
             ),
-            session_start_equity=self._start_equity,
+            session_start_equity=start_equity,
         )
         self._executor = ToolExecutor(place)
         rules = HouseRules(
@@ -403,8 +403,8 @@ class Cycle:
         equity, pnl = None, None
         if closing is not None and closing.account.equity.is_finite():
             equity = closing.account.equity
-        if equity is not None and self._start_equity is not None:
-            pnl = equity - self._start_equity
+            if closing.session_start_equity is not None:
+                pnl = equity - closing.session_start_equity
         return Outcome(
             agent=self._agent_id,
             mode=self._parts.mode,

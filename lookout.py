@@ -12,11 +12,19 @@ from market.base import Feed
 from shared import trading_state
 from shared.clock import Clock
 from shared.config import Settings
-from shared.database import claude_calls, orders
+from shared.database import claude_calls, orders, reconciliations
 from shared.database.connection import Connection
 from shared.database.orders import PositionRecord
 from shared.journal.books import Books
-from shared.models import Instrument, Mode, OrderPurpose, Position, SessionHours, Snapshot
+from shared.models import (
+    Instrument,
+    Mode,
+    OrderPurpose,
+    Position,
+    SessionHours,
+    Snapshot,
+    Verdict,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +59,8 @@ class Lookout:
     def __init__(self, workplace: Workplace) -> None:
         """Bind to a cycle's parts."""
         self._place: Workplace = workplace
+        self.money_from_outside: Decimal = Decimal(0)
+        """What the session gained without trading; the day's loss is measured beside it."""
 
     async def look(self, symbols: Collection[str] = ()) -> Snapshot:
         """Take one picture, with quotes and instruments for these symbols and all held or on order."""
@@ -65,6 +75,7 @@ class Lookout:
         now = place.clock.now()
         in_force = await trading_state.current(place.connection, self._agent_id, place.home, now)
         closed = await self._closed_today()
+        locks = await reconciliations.locks_in_force(place.connection, self._agent_id)
         return Snapshot(
             taken_at=now,
             mode=place.mode,
@@ -78,7 +89,9 @@ class Lookout:
             state=in_force.state,
             halts=in_force.reasons,
             disagreements=await self._disagreements(positions),
-            session_start_equity=place.session_start_equity,
+            verdict=await self._verdict(),
+            locked={lock.symbol: lock.reason for lock in locks},
+            session_start_equity=self._start_equity(),
             entries_today=await orders.entries_since(
                 place.connection, self._agent_id, self.session_began_at
             ),
@@ -112,6 +125,18 @@ class Lookout:
     @property
     def _agent_id(self) -> str:
         return self._place.context.agent_id
+
+    def _start_equity(self) -> Decimal | None:
+        start = self._place.session_start_equity
+        return None if start is None else start + self.money_from_outside
+
+    async def _verdict(self) -> Verdict | None:
+        place = self._place
+        if place.session is None:
+            return None
+        return await reconciliations.latest_verdict(
+            place.connection, self._agent_id, place.session.session_date
+        )
 
     async def _disagreements(self, positions: Sequence[Position]) -> tuple[str, ...]:
         """Name what our fills left us and the broker does not show.

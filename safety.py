@@ -67,6 +67,8 @@ ENTRY_RULES: tuple[Rule, ...] = (
     permission.state_is_active,
     permission.nothing_is_unresolved,
     permission.books_agree,
+    permission.books_were_compared,
+    permission.symbol_is_not_locked,
     permission.budget_is_left_for_entries,
     permission.account_is_fit,
     permission.day_is_not_lost,

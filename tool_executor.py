@@ -274,7 +274,7 @@ class ToolExecutor:
         """Describe account, positions, open orders and what is left of the day's limits."""
         snapshot = await self.look()
         account, limits = snapshot.account, self._place.settings.limits
-        result = _session_result(account, self._place.session_start_equity)
+        result = _session_result(account, snapshot.session_start_equity)
         return {
             "currency": account.currency,
             "cash": account.cash,

@@ -6,36 +6,29 @@ with one sentence and one code. Nothing heavy is imported before it is known to 
 
 import argparse
 import asyncio
-import json
 import os
-import signal
 import sys
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
-from time import monotonic
 from typing import TextIO
 
-import safety
-from shared import config_file, environment, log
+import entry_point
+from entry_point import CHECKS, Afterwards, Printing, end_cleanly_when_told, log_to
+from shared import environment, log
 from shared.brain import Brain, default_brain
 from shared.claude import ANTHROPIC_URL, AnthropicModel
-from shared.clock import Clock, SystemClock
-from shared.config import AlertSettings, Configuration
-from shared.errors import Busy, CatalystError, ConfigError, DatabaseUnavailable
+from shared.clock import SystemClock
+from shared.config import Configuration
+from shared.errors import ConfigError, DatabaseUnavailable
 from shared.lock import hold
 from shared.models import Mode
 from shared.outcome import Outcome, Status
-from shared.paths import PROJECT, data_directory, log_base
-from shared.prices import model_without_price
-from shared.schedule import impossible_schedule
+from shared.paths import PROJECT, data_directory
+
+__all__ = ["CHECKS", "main"]
 
 logger = log.get(__name__)
-
-
-CHECKS = (safety.loosened_limits, impossible_schedule, model_without_price)
-"""What a configuration has to pass besides its own shape."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,18 +43,6 @@ class Arguments:
     brain: Brain | None
 
 
-@dataclass(slots=True, kw_only=True)
-class Afterwards:
-    """What is needed when the lock is free again; a run fills it in as far as it gets."""
-
-    environ: Mapping[str, str]
-    configuration: Configuration | None = None
-    where: tuple[str, Clock] | None = None
-    """Name of the embedded database with the alerts, and the clock they go by."""
-    due_alerts: int | None = None
-    """How many wait to be sent; None is "not known"."""
-
-
 def main(
     argv: Sequence[str] | None = None,
     *,
@@ -70,77 +51,18 @@ def main(
     stderr: TextIO | None = None,
 ) -> int:
     """Run once and return the exit code: 0 done or rightly nothing to do, 1 failed, 2 usage."""
-    out, err = stdout or sys.stdout, stderr or sys.stderr
     arguments = _parse(argv)
-    started = monotonic()
     afterwards = Afterwards(environ=os.environ if environ is None else environ)
-    try:
-        outcome = _guarded(arguments, afterwards).lasting(monotonic() - started)
-        err.write(f"{outcome.sentence()}\n")
-        if arguments.as_json:
-            out.write(json.dumps(outcome.as_json()) + "\n")
-            out.flush()
-        _tell(outcome, afterwards)
-    finally:
-        log.tear_down()
+    outcome = entry_point.run(
+        arguments.agent,
+        arguments.mode,
+        lambda configuration: _locked_run(arguments, configuration, afterwards),
+        afterwards=afterwards,
+        printing=Printing(
+            out=stdout or sys.stdout, err=stderr or sys.stderr, as_json=arguments.as_json
+        ),
+    )
     return outcome.exit_code
-
-
-def _guarded(arguments: Arguments, afterwards: Afterwards) -> Outcome:
-    """Turn whatever happens into an outcome with one sentence and an exit code."""
-    agent = arguments.agent or "catalyst"
-    try:
-        environ = afterwards.environ = environment.read_environment(PROJECT, afterwards.environ)
-        agent = environment.agent_name(arguments.agent, environ)
-        configuration = config_file.load(agent, environ, project=PROJECT, checks=CHECKS)
-        afterwards.configuration = configuration
-        return _locked_run(arguments, configuration, afterwards)
-    except Busy as error:
-        return Outcome.of(agent, arguments.mode, Status.BUSY, str(error))
-    except ConfigError as error:
-        return Outcome.of(agent, arguments.mode, Status.USAGE, str(error))
-    except CatalystError as error:
-        logger.exception("run_failed")
-        return Outcome.of(agent, arguments.mode, Status.FAILED, str(error))
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        what = "the run was ended from outside"
-        return Outcome.of(agent, arguments.mode, Status.INTERRUPTED, what)
-    except Exception as error:
-        logger.exception("run_failed")
-        what = f"a defect in Catalyst: {type(error).__name__}: {error}"
-        return Outcome.of(agent, arguments.mode, Status.FAILED, what)
-
-
-def _tell(outcome: Outcome, afterwards: Afterwards) -> None:
-    """Tell whoever watches; whatever goes wrong here changes nothing about how the run ended."""
-    try:
-        asyncio.run(_ping_and_send(outcome, afterwards))
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        logger.warning("telling_interrupted")
-    except CatalystError as error:
-        logger.warning("telling_failed", error=str(error))
-    except Exception:
-        logger.exception("telling_failed")
-
-
-async def _ping_and_send(outcome: Outcome, afterwards: Afterwards) -> None:
-    """Call PING_URL and work off the outbox; the lock is free, so no cycle waits for a server."""
-    environ, configuration = afterwards.environ, afterwards.configuration
-    settings = AlertSettings() if configuration is None else configuration.settings.alerts
-    # a run that found another one at work says nothing about it: that one may hang
-    if environ.get("PING_URL") and outcome.status is not Status.BUSY:
-        from shared.ping import ping
-
-        await ping(
-            environ,
-            succeeded=outcome.exit_code == 0,
-            timeout_seconds=settings.ping_timeout_seconds,
-        )
-    where = afterwards.where
-    if configuration is not None and where is not None and afterwards.due_alerts != 0:
-        from shared.alerts import Outbox, send_outbox
-
-        await send_outbox(configuration, Outbox(embedded_name=where[0], clock=where[1]), environ)
 
 
 def _locked_run(
@@ -149,7 +71,7 @@ def _locked_run(
     environ = afterwards.environ
     home = data_directory(environ)
     agent_id = configuration.settings.agent.id
-    logged = _log_to(arguments, configuration, environ)
+    logged = log_to(configuration, environ, mode=arguments.mode)
     for notice in environment.environment_notices(PROJECT):
         logger.warning("environment_notice", notice=notice)
     lock = home / "locks" / f"{agent_id}.lock"
@@ -175,7 +97,7 @@ async def _run(
 
     environ = afterwards.environ
     settings, home = configuration.settings, data_directory(environ)
-    _end_cleanly_when_told()
+    end_cleanly_when_told()
     brain = arguments.brain or default_brain(settings)
     calendar_table = calendar.load(settings.market.exchange)
     stage = set_stage(
@@ -255,29 +177,6 @@ def _model_opener(brain: Brain, configuration: Configuration) -> Callable[[], An
         raise ConfigError("Claude is to decide, but ANTHROPIC_API_KEY is not set")
     url = ANTHROPIC_URL if gateway is None else gateway.get_secret_value()
     return lambda: AnthropicModel(api_key=key, base_url=url)
-
-
-def _log_to(
-    arguments: Arguments,
-    configuration: Configuration,
-    environ: Mapping[str, str],
-) -> log.LogOutcome:
-    return log.set_up(
-        configuration.settings.logging,
-        project=log_base(environ),
-        secrets=environment.secret_values(configuration, environ),
-        agent_id=configuration.settings.agent.id,
-        mode=arguments.mode,
-        cycle_id=None,
-        clock=SystemClock(),
-    )
-
-
-def _end_cleanly_when_told() -> None:
-    """Turn SIGTERM into a cancellation, so that the cycle still writes how it ended."""
-    task = asyncio.current_task()
-    if task is not None and threading.current_thread() is threading.main_thread():
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
 
 
 def _parse(argv: Sequence[str] | None) -> Arguments:

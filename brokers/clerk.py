@@ -54,7 +54,7 @@ class Clerk:
         await self._books.keep(
             AlertQueued(
                 agent_id=self.context.agent_id,
-                cycle_id=self.context.cycle_id,
+                cycle_id=self.context.cycle_row,
                 severity=severity,
                 subject=subject,
                 body=body,
@@ -118,7 +118,7 @@ class Clerk:
         await self._books.keep(
             RequestRefused(
                 agent_id=self.context.agent_id,
-                cycle_id=self.context.cycle_id,
+                cycle_id=self.context.cycle_row,
                 tool=request.purpose,
                 request={name: getattr(request, name) for name in request.__slots__},
                 reasons=refusal.reasons,
@@ -134,7 +134,7 @@ class Clerk:
         problem = self._books.note(
             IntentWritten(
                 agent_id=self.context.agent_id,
-                cycle_id=self.context.cycle_id,
+                cycle_id=self.context.cycle_row,
                 request=request,
                 reason=why,
                 currency=self.context.currency,

@@ -80,7 +80,7 @@ class OrderDesk:
         return self._clerk.refusal_codes
 
     @property
-    def alerts(self) -> Sequence[str]:
+    def alerts(self) -> list[str]:
         """Subjects of what a person is told."""
         return self._clerk.alerts
 

@@ -13,7 +13,7 @@ from typing import TypeVar, cast
 
 from brokers.faults import Fault, FaultKind, Operation
 from brokers.fees import has_schedule
-from brokers.matching import BookOrder, MarketReplay
+from brokers.matching import BookOrder, Execution, MarketReplay
 from brokers.paper_floor import Floor
 from brokers.paper_intake import Intake
 from brokers.paper_ledger import Ledger
@@ -28,7 +28,10 @@ from shared.models import (
     Order,
     OrderRequest,
     OrderStatus,
+    OrderType,
     Position,
+    Side,
+    TimeInForce,
 )
 
 _Answer = TypeVar("_Answer")
@@ -45,7 +48,7 @@ class PaperExchange:
     Orders sent while the market is closed rest until it opens. A GTC order never ends by itself.
 
     Not modelled: settlement (proceeds can be spent at once), margin, short selling, auctions, queues, market
-    impact, corporate actions. Cash is exact: price times quantity unrounded, fees in their own steps.
+    impact. Dividends and splits happen when a caller says so. Cash is exact: price times quantity unrounded, fees in their own steps.
 
     As at real brokers, a bracket's legs wait (HELD) until the entry has filled completely; an entry that is
     cancelled or expires after a partial fill takes its legs along, and what filled is then unprotected: to
@@ -186,6 +189,42 @@ class PaperExchange:
             self._store.save(ledger)
             return self._shown(ledger.orders[broker_order_id])
 
+    def receive(self, amount: Decimal) -> None:
+        """Let money come from outside: a dividend, interest, a deposit; below 0 a fee or a withdrawal."""
+        with self._operation() as (ledger, _):
+            ledger.receive(amount)
+
+    def split(self, symbol: str, *, new: int, old: int) -> None:
+        """Make `new` shares of every `old` that are held; resting orders stay as they are.
+
+        The market's price is the recording's business. Raises ValueError where no whole share is left.
+        """
+        with self._operation() as (ledger, _):
+            ledger.split(symbol, new, old)
+
+    def trade_by_somebody_else(
+        self, symbol: str, side: Side, quantity: int, price: Decimal
+    ) -> Order:
+        """Let somebody else trade in the account: a person in the broker's app, or a liquidation.
+
+        A sale that resting orders stand in the way of cancels them first, as a liquidation does. Raises
+        ValueError outside every session, and for a sale of more than is held.
+        """
+        with self._operation() as (ledger, now):
+            session = self._replay.session(now)
+            if session is None or (side is Side.SELL and quantity > ledger.position(symbol)):
+                msg = f"somebody else cannot {side} {quantity} {symbol} at {now.isoformat()}"
+                raise ValueError(msg)
+            if side is Side.SELL and quantity > ledger.available(symbol):
+                for order in ledger.open_orders(symbol):
+                    ledger.close_group(order, OrderStatus.CANCELED, now)
+            order = _order_of_somebody_else(ledger, symbol, side, quantity, now)
+            ledger.put(order)
+            execution = Execution(price=price, quantity=quantity)
+            ledger.fill(order.broker_order_id, execution, at=now, session=session)
+            self._store.save(ledger)
+            return self._shown(ledger.orders[order.broker_order_id])
+
     def close(self) -> None:
         """Close the store; safe to call twice."""
         self._store.close()
@@ -281,6 +320,26 @@ def shown_order(order: BookOrder, *, legs: tuple[Order, ...], fills: tuple[Fill,
         reject_reason=order.reject_reason,
         legs=legs,
         fills=fills,
+    )
+
+
+def _order_of_somebody_else(
+    ledger: Ledger, symbol: str, side: Side, quantity: int, now: datetime
+) -> BookOrder:
+    sequence, order_id = ledger.next_ids()
+    return BookOrder(
+        sequence=sequence,
+        broker_order_id=order_id,
+        client_order_id=order_id,
+        symbol=symbol,
+        side=side,
+        order_type=OrderType.MARKET,
+        time_in_force=TimeInForce.DAY,
+        quantity=quantity,
+        status=OrderStatus.ACCEPTED,
+        submitted_at=now,
+        updated_at=now,
+        active_from=now,
     )
 
 

@@ -45,7 +45,8 @@ class Holding:
 class Money:
     """The account in figures, and how far the exchange has come.
 
-    At all times cash + cost of holdings + fees_paid == starting cash + realised, exactly.
+    At all times cash + cost of holdings + fees_paid == starting cash + realised, exactly, as long as no
+    money comes from outside.
     """
 
     account_id: str
@@ -168,6 +169,22 @@ class Ledger:
     def move_to(self, now: datetime) -> None:
         """Note that the market has been matched up to `now`."""
         self.money = replace(self.money, advanced_to=now)
+
+    def receive(self, amount: Decimal) -> None:
+        """Book money that comes from outside, or, below 0, goes there."""
+        self.money = replace(self.money, cash=self.money.cash + amount)
+
+    def split(self, symbol: str, new: int, old: int) -> None:
+        """Make `new` shares of every `old` at the same cost; what is left of a share is dropped.
+
+        Raises ValueError where nothing is held, or no whole share would be left.
+        """
+        quantity = self.position(symbol) * new // old
+        if quantity <= 0:
+            msg = f"{self.position(symbol)} {symbol} cannot be split {new} for {old}"
+            raise ValueError(msg)
+        self.holdings[symbol] = replace(self.holdings[symbol], quantity=quantity)
+        self._changed_symbols[symbol] = None
 
     def close_group(self, order: BookOrder, status: OrderStatus, at: datetime) -> None:
         """Close an order and every open member of its group: no leg outlives the others unfilled."""

@@ -21,6 +21,13 @@ class DeskContext:
     sender: Sender
     """Under which lock; an intent is written only while that is held."""
     dry_run: bool
+    is_cycle: bool = True
+    """Whether the cycle has a row; the startup monitor is none."""
+
+    @property
+    def cycle_row(self) -> str | None:
+        """The cycle that rows can refer to."""
+        return self.cycle_id if self.is_cycle else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TextIO
 
+import startup_monitor
 import unified_agent
 from market import calendar as calendars
 from rehearsal.bookmark import Bookmark, newest
@@ -118,10 +119,12 @@ def _play(theatre: Theatre, first: Bookmark) -> int:
     out.write(f"{what}\n{WHO_DECIDES[theatre.brain]}\n")
     out.flush()
     played: list[Played] = []
+    codes: list[int] = []
     for day in sessions_to_play(settings, calendar, first):
         hours = calendar.session_on(day)
         if hours is None:
             continue
+        codes.append(_compare(theatre))
         of_day = _play_session(slots(settings.schedule, hours), theatre)
         show_session(day, of_day, theatre.scene, out)
         played += of_day
@@ -129,7 +132,7 @@ def _play(theatre: Theatre, first: Bookmark) -> int:
             break
     out.write(f"{totals(played, monotonic() - started, theatre.scene)}\n\n")
     out.write(_where_to_look(first, theatre))
-    return 1 if any(one.failed for one in played) else 0
+    return 1 if any(codes) or any(one.failed for one in played) else 0
 
 
 def _play_session(of_day: Sequence[Slot], theatre: Theatre) -> list[Played]:
@@ -147,6 +150,22 @@ def _play_session(of_day: Sequence[Slot], theatre: Theatre) -> list[Played]:
                 break
             progress.advance(task)
     return played
+
+
+def _compare(theatre: Theatre) -> int:
+    """Compare broker and database before a session, as cron does, and show what that came to."""
+    complained = io.StringIO()
+    with redirect_stderr(complained):
+        code = startup_monitor.main(
+            ["--agent", AGENT, "--json"],
+            environ={**theatre.environ, "PING_URL": ""},
+            stdout=io.StringIO(),
+            stderr=complained,
+        )
+    last = complained.getvalue().strip().splitlines()[-1]
+    theatre.out.write(f"Before the session: {last}\n")
+    theatre.out.flush()
+    return code
 
 
 def _play_slot(slot: Slot, theatre: Theatre) -> Played:

@@ -148,6 +148,14 @@ def set_stage(
     return _stage(settings, folder, calendar, bookmark, slot)
 
 
+def session_ahead(stage: Stage) -> SessionHours:
+    """Return the session that the rehearsal's next slot belongs to; the last one when none is left."""
+    if next_slot(slots(stage.settings.schedule, stage.session), stage.bookmark.after) is not None:
+        return stage.session
+    following = _following_session(stage.settings, stage.calendar, stage.bookmark)
+    return stage.session if following is None else _hours(stage.calendar, following)
+
+
 def sessions_to_play(
     settings: Settings, calendar: Calendar, bookmark: Bookmark
 ) -> tuple[date, ...]:

@@ -13,6 +13,8 @@ class Code(StrEnum):
     TRADING_STATE = "TRADING_STATE"
     UNRESOLVED_ORDER = "UNRESOLVED_ORDER"
     RECONCILIATION = "RECONCILIATION"
+    NO_VERDICT = "NO_VERDICT"
+    SYMBOL_LOCKED = "SYMBOL_LOCKED"
     BUDGET = "BUDGET"
     ACCOUNT = "ACCOUNT"
     SYMBOL_NOT_TRADABLE = "SYMBOL_NOT_TRADABLE"
@@ -57,6 +59,8 @@ MEANINGS: Mapping[Code, str] = {
     Code.TRADING_STATE: "the agent is reducing or halted",
     Code.UNRESOLVED_ORDER: "the outcome of an earlier order is not known",
     Code.RECONCILIATION: "broker and records disagree about what is held",
+    Code.NO_VERDICT: "broker and records were not compared this session, or the broker was unreadable",
+    Code.SYMBOL_LOCKED: "what was found about the symbol waits for a person",
     Code.BUDGET: "what is left of the day's budget is kept for exits",
     Code.ACCOUNT: "the account is live, blocked, without equity, or in another currency",
     Code.SYMBOL_NOT_TRADABLE: "the symbol is unknown, an index, or not tradable",

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from rules.case import Case, reason
 from rules.codes import Code
-from shared.models import Environment, Mode, OrderPurpose, Reason, Side, TradingState
+from shared.models import Environment, Mode, OrderPurpose, Reason, Side, TradingState, Verdict
 
 
 def side_fits_purpose(case: Case) -> Iterator[Reason]:
@@ -46,6 +46,28 @@ def books_agree(case: Case) -> Iterator[Reason]:
     """Broker and records have to agree about what is held."""
     for disagreement in case.snapshot.disagreements:
         yield reason(Code.RECONCILIATION, disagreement)
+
+
+def books_were_compared(case: Case) -> Iterator[Reason]:
+    """Nothing is bought before broker and records were compared in this session, all of both."""
+    match case.snapshot.verdict:
+        case Verdict.CLEAN | Verdict.LOCKED:
+            return
+        case Verdict.UNREADABLE:
+            yield reason(
+                Code.NO_VERDICT, "the broker could not be relied on when it was last compared"
+            )
+        case None:
+            yield reason(
+                Code.NO_VERDICT, "broker and records were not compared in this session yet"
+            )
+
+
+def symbol_is_not_locked(case: Case) -> Iterator[Reason]:
+    """What does not fit about a symbol is settled by a person before more of it is bought."""
+    why = case.snapshot.locked.get(case.request.symbol)
+    if why is not None:
+        yield reason(Code.SYMBOL_LOCKED, f"{case.request.symbol} is locked: {why}")
 
 
 def budget_is_left_for_entries(case: Case) -> Iterator[Reason]:

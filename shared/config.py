@@ -153,6 +153,15 @@ class OrderSettings(_Section):
     """What all attempts of one read may take together."""
 
 
+class ReconciliationSettings(_Section):
+    """How broker and database are compared before a session."""
+
+    look_again_seconds: Annotated[float, Field(ge=10, le=120)] = 10.0
+    """What differs, or is younger than this, is read again after as long before it counts."""
+    overnight_gap_pct: Annotated[Decimal, Field(gt=0, le=100)] = Decimal("5.0")
+    """A held symbol that moved this far since it was last seen is locked until a person has looked."""
+
+
 class ScheduleSettings(_Section):
     """When each mode is due, measured from the session's own open and close, half days included."""
 
@@ -228,6 +237,7 @@ class Settings(_Section):
     database: DatabaseSettings
     limits: LimitSettings
     orders: OrderSettings = OrderSettings()
+    reconciliation: ReconciliationSettings = ReconciliationSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     claude: ClaudeSettings = ClaudeSettings()
     alerts: AlertSettings = AlertSettings()

@@ -5,6 +5,7 @@ are rounded half-even to 8 decimals. Selling the last share leaves no remainder,
 position's profit is exactly what came in less what went out. Fees count when they are paid.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Decimal
@@ -41,6 +42,8 @@ class PositionState:
     """What those shares cost."""
     settled_cost: Decimal
     """Cost of the shares sold before the last buy."""
+    adjusted_value: Decimal = ZERO
+    """By how much a person's word changed what the shares held cost; no cash moved."""
 
     @property
     def is_open(self) -> bool:
@@ -60,7 +63,7 @@ class PositionState:
     @property
     def remaining_cost(self) -> Decimal:
         """What the shares still held cost."""
-        return self.bought_value - self.cost_of_sold
+        return self.bought_value + self.adjusted_value - self.cost_of_sold
 
     @property
     def realized_pnl_gross(self) -> Decimal:
@@ -102,6 +105,61 @@ def apply_fill(position: PositionState | None, fill: Fill) -> PositionState:
             return _open(fill) if held is None else _bought(held, fill)
         case Side.SELL:
             return _sold(held, fill)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adjustment:
+    """What a person said a position comes to where fills cannot say it: no fill, no profit."""
+
+    quantity_after: int
+    entry_price_after: Decimal
+    at: datetime
+
+
+def apply_adjustment(position: PositionState, adjustment: Adjustment) -> PositionState:
+    """Return the position with other shares at another average, and the profit that it had.
+
+    Raises ValueError for a closed position and for a quantity below 0.
+    """
+    quantity = adjustment.quantity_after
+    if not position.is_open or quantity < 0:
+        msg = f"{position.quantity} {position.symbol} cannot become {quantity}"
+        raise ValueError(msg)
+    cost = position.cost_of_sold
+    if quantity == 0:
+        return replace(
+            position,
+            quantity=0,
+            settled_cost=cost - position.basis_value,
+            adjusted_value=cost - position.bought_value,
+            closed_at=adjustment.at,
+        )
+    value = adjustment.entry_price_after * quantity
+    return replace(
+        position,
+        quantity=quantity,
+        bought_quantity=position.bought_quantity + max(0, quantity - position.quantity),
+        basis_quantity=quantity,
+        basis_value=value,
+        settled_cost=cost,
+        adjusted_value=value + cost - position.bought_value,
+    )
+
+
+def money_from_outside(
+    *, starting_cash: Decimal, cash_now: Decimal, fills: Iterable[Fill]
+) -> Decimal:
+    """Return the change of cash that trading does not explain: dividends, interest, deposits, fees.
+
+    `fills` are all since `starting_cash`, whoever traded, with their fees.
+    """
+    return cash_now - starting_cash - sum((cash_flow(fill) for fill in fills), ZERO)
+
+
+def cash_flow(fill: Fill) -> Decimal:
+    """Return what a fill did to the account's cash."""
+    value = fill.price * fill.quantity
+    return (value if fill.side is Side.SELL else -value) - fill.total_fees
 
 
 def unlisted_fill(order: Order, *, known_quantity: int, known_value: Decimal) -> Fill | None:

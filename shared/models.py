@@ -108,6 +108,16 @@ class TradingState(StrEnum):
     """As reducing, and a person has to say that trading goes on."""
 
 
+class Verdict(StrEnum):
+    """What a comparison of broker and database came to."""
+
+    CLEAN = "clean"
+    LOCKED = "locked"
+    """Some symbols wait for a person; the others may be bought."""
+    UNREADABLE = "unreadable"
+    """The broker could not be read, or not be taken at its word; nothing may be bought."""
+
+
 class InstrumentKind(StrEnum):
     """What a symbol stands for."""
 
@@ -417,8 +427,13 @@ class Snapshot:
     """Why the state is not ACTIVE."""
     disagreements: tuple[str, ...] = ()
     """Where broker and records disagree about what is held."""
+    verdict: Verdict | None = None
+    """What the session's latest comparison of broker and database came to; None before the first."""
+    locked: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Symbols that wait for a person, each with the reason."""
     session_start_equity: Decimal | None = None
-    """Equity at the session's first cycle, as persisted; None is "not known" and forbids entries."""
+    """Equity at the session's first cycle, as persisted, moved by money that came from outside since;
+    None is "not known" and forbids entries."""
     entries_today: Mapping[str, int] = field(default_factory=dict[str, int])
     """Entries sent in this session, by symbol, counted in the database."""
     last_loss_at: Mapping[str, datetime] = field(default_factory=dict[str, datetime])

@@ -1,11 +1,10 @@
 """How one run ended: the sentence for people, the JSON object for programs, the exit code for cron."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-
-from shared.models import Mode
 
 
 class Status(StrEnum):
@@ -27,7 +26,8 @@ class Outcome:
     """One run, summed up."""
 
     agent: str
-    mode: Mode
+    mode: str
+    """A Mode, or the name of a program that has none."""
     status: Status
     reason: str
     cycle_id: str | None = None
@@ -53,9 +53,11 @@ class Outcome:
     duration_seconds: float = 0.0
     notes: tuple[str, ...] = field(default=())
     """What a person should know besides, such as a log file that cannot be written."""
+    details: Mapping[str, object] = field(default_factory=dict[str, object])
+    """What a program of its own adds to the JSON."""
 
     @classmethod
-    def of(cls, agent: str, mode: Mode, status: Status, reason: str) -> "Outcome":
+    def of(cls, agent: str, mode: str, status: Status, reason: str) -> "Outcome":
         """Sum up a run that got no further than this sentence."""
         return cls(agent=agent, mode=mode, status=status, reason=reason)
 
@@ -99,6 +101,7 @@ class Outcome:
             "cost_usd": _text(self.cost_usd),
             "duration_seconds": self.duration_seconds,
             "notes": list(self.notes),
+            **self.details,
         }
 
 

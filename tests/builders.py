@@ -26,6 +26,7 @@ from shared.models import (
     Snapshot,
     TickBand,
     TimeInForce,
+    Verdict,
 )
 
 OPEN = datetime(2026, 6, 15, 13, 30, tzinfo=UTC)
@@ -152,6 +153,7 @@ def snapshot(**changes: Any) -> Snapshot:
         account=account(),
         positions=(),
         open_orders=(),
+        verdict=Verdict.CLEAN,
         session_start_equity=Decimal(100_000),
         quotes={"ACME": quote()},
         instruments={"ACME": instrument()},

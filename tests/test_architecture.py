@@ -26,6 +26,8 @@ LAYERS = {
     "unified_agent": 6,
     "startup_monitor": 6,
     "position_monitor": 6,
+    "entry_point": 6,
+    "settling": 6,
     "cycle": 6,
     "by_rule": 6,
     "rehearsal": 6,
@@ -34,6 +36,8 @@ LAYERS = {
     "tool_executor": 5,
     "tool_answers": 5,
     "lookout": 5,
+    "standing": 5,
+    "outside_money": 5,
     "brokers": 4,
     "market": 4,
     "tools": 3,
@@ -75,6 +79,10 @@ PURE = {
     "shared.ledger",
     "shared.order_life",
     "shared.outcome",
+    "shared.reconciliation",
+    "shared.reconciliation_holdings",
+    "shared.reconciliation_orders",
+    "shared.reconciliation_views",
     "shared.redaction",
     "shared.schedule",
     "brokers.drafts",
@@ -145,10 +153,10 @@ ENVIRONMENT_PLACES = {
 }
 
 BROAD_EXCEPT_PLACES = {
-    ("unified_agent.py", "_tell"),  # no mail server's oddity may change how a run ended
+    ("entry_point.py", "_tell"),  # no mail server's oddity may change how a run ended
     ("cycle.py", "run"),  # main's inner half: whatever happened, the cycle's row has to say it
     (
-        "unified_agent.py",
+        "entry_point.py",
         "_guarded",
     ),  # main: a defect must still end in a sentence and an exit code
     ("shared/operate/command.py", "report"),  # the same for what a person types

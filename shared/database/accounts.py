@@ -8,6 +8,7 @@ from shared.database.connection import Connection, Row, execute, fetch, fetch_on
 from shared.errors import ConfigError
 from shared.halts import Halt, HaltKind
 from shared.models import Environment, TradingState
+from shared.reconciliation_views import Pin
 from shared.sql import DatabaseKind, Queries
 
 Q = Queries(DatabaseKind.TRADING)
@@ -41,6 +42,12 @@ async def pin_account(
             "use a database of its own for another account"
         )
         raise ConfigError(msg)
+
+
+async def pinned_account(connection: Connection, agent_id: str) -> Pin | None:
+    """Return the account that the agent is tied to; None before its first start."""
+    row = await fetch_row(connection, Q["account_pin"].bind(agent_id=agent_id))
+    return None if row is None else Pin(broker=row["broker"], account_id=row["account_id"])
 
 
 async def start_halt(

@@ -157,6 +157,17 @@ async def start_session(
     return row["starting_capital"]
 
 
+async def starting_cash(
+    connection: Connection, *, agent_id: str, session_date: date, cash: Decimal
+) -> Decimal | None:
+    """Return the cash that the day began with: the first one given; None while the day has no row."""
+    statement = Q["keep_starting_cash"].bind(
+        agent_id=agent_id, session_date=session_date, cash=cash
+    )
+    row = await fetch_row(connection, statement)
+    return None if row is None else row["starting_cash"]
+
+
 async def record_transcript(
     connection: Connection,
     *,

@@ -1,13 +1,23 @@
-"""Positions as rows: they follow from fills through shared.ledger, and are written nowhere else."""
+"""Positions as rows: they follow from fills, and from what persons said, through shared.ledger.
+
+They are written nowhere else.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from functools import reduce
 
-from shared.database.connection import Connection, Row, execute, fetch, fetch_one, fetch_row
-from shared.ledger import ZERO, PositionState, apply_fill
+from shared.database.connection import (
+    Connection,
+    Row,
+    execute,
+    fetch,
+    fetch_one,
+    fetch_row,
+    transaction,
+)
+from shared.ledger import ZERO, Adjustment, PositionState, apply_adjustment, apply_fill
 from shared.models import Fee, Fill, Side
 from shared.sql import DatabaseKind, Queries
 
@@ -93,6 +103,53 @@ async def book_fills(connection: Connection, *, agent_id: str, symbol: str, at: 
             position_id, state, booked = None, None, 0
 
 
+async def adjust_position(
+    connection: Connection,
+    *,
+    agent_id: str,
+    symbol: str,
+    adjustment: Adjustment,
+    stop_loss: Decimal | None = None,
+    take_profit: Decimal | None = None,
+    why: str,
+    accepted_by: str,
+) -> None:
+    """Write down what a person said the open position in a symbol comes to.
+
+    Stop and target stay where they are unless they are given. Raises LookupError when nothing is open.
+    """
+    async with transaction(connection):
+        await execute(connection, Q["lock_symbol"].bind(agent_id=agent_id, symbol=symbol))
+        position_id, before, booked = await _open_position(connection, agent_id, symbol)
+        if position_id is None or before is None:
+            msg = f"{agent_id} has no open position in {symbol}"
+            raise LookupError(msg)
+        state = apply_adjustment(before, adjustment)
+        insert = Q["insert_adjustment"].bind(
+            agent_id=agent_id,
+            position_id=position_id,
+            booked_sequence=booked + 1,
+            quantity_after=adjustment.quantity_after,
+            entry_price_after=adjustment.entry_price_after,
+            why=why,
+            accepted_by=accepted_by,
+            at=adjustment.at,
+        )
+        update = Q["adjust_position"].bind(
+            position_id=position_id,
+            quantity=state.quantity,
+            entry_quantity=state.bought_quantity,
+            entry_price=state.average_entry_price,
+            stop_loss=stop_loss,
+            take_profit=take_profit,
+            exit_reason=f"adjusted: {why}",
+            closed_at=state.closed_at,
+            at=adjustment.at,
+        )
+        await execute(connection, insert)
+        await execute(connection, update)
+
+
 async def open_positions(connection: Connection, agent_id: str) -> tuple[PositionRecord, ...]:
     """Return what is held as far as fills are known, oldest first."""
     return _records(await fetch(connection, Q["open_positions"].bind(agent_id=agent_id)))
@@ -110,6 +167,12 @@ async def realized_pnl(connection: Connection, agent_id: str, since: datetime) -
     """Return the profit after fees that the fills since then realised, partial exits included."""
     statement = Q["realized_pnl"].bind(agent_id=agent_id, since=since)
     return (await fetch_one(connection, statement))["realized_pnl"]
+
+
+async def fills_since(connection: Connection, agent_id: str, since: datetime) -> tuple[Fill, ...]:
+    """Return the fills since then with their fees, oldest first."""
+    rows = await fetch(connection, Q["fills_since"].bind(agent_id=agent_id, since=since))
+    return tuple(_fill(row) for row in rows)
 
 
 async def unexplained_fills(connection: Connection, agent_id: str) -> tuple[str, ...]:
@@ -158,15 +221,26 @@ async def alarm_spell(connection: Connection, *, spell_id: int, at: datetime) ->
 async def _open_position(
     connection: Connection, agent_id: str, symbol: str
 ) -> tuple[int | None, PositionState | None, int]:
-    """Return the open position's id, its state replayed from its fills, and how many those are."""
+    """Return the open position's id, its state replayed from its history, and how long that is."""
     statement = Q["lock_open_position"].bind(agent_id=agent_id, symbol=symbol)
     row = await fetch_row(connection, statement)
     if row is None:
         return None, None, 0
     position_id: int = row["position_id"]
     booked = await fetch(connection, Q["booked_fills"].bind(position_id=position_id))
-    nothing: PositionState | None = None
-    return position_id, reduce(apply_fill, map(_fill, booked), nothing), len(booked)
+    adjusted = await fetch(connection, Q["adjustments"].bind(position_id=position_id))
+    history: dict[int, Fill | Adjustment] = {row["booked_sequence"]: _fill(row) for row in booked}
+    history |= {row["booked_sequence"]: _adjustment(row) for row in adjusted}
+    state: PositionState | None = None
+    for _, event in sorted(history.items()):
+        state = _after(state, event)
+    return position_id, state, len(history)
+
+
+def _after(state: PositionState | None, event: Fill | Adjustment) -> PositionState | None:
+    if isinstance(event, Fill):
+        return apply_fill(state, event)
+    return None if state is None else apply_adjustment(state, event)
 
 
 def _fits(state: PositionState | None, fill: Fill) -> bool:
@@ -249,6 +323,14 @@ def _fill(row: Row) -> Fill:
         price=row["price"],
         at=row["filled_at"],
         fees=fees,
+    )
+
+
+def _adjustment(row: Row) -> Adjustment:
+    return Adjustment(
+        quantity_after=row["quantity_after"],
+        entry_price_after=row["entry_price_after"],
+        at=row["at"],
     )
 
 

@@ -79,6 +79,12 @@ ON CONFLICT (agent_id, session_date) DO NOTHING;
 SELECT exchange, currency, starting_capital FROM trading_sessions
 WHERE agent_id = :agent_id AND session_date = :session_date;
 
+-- name: keep_starting_cash
+-- Keep the cash that a day began with, unless it is known already, and return what is known.
+UPDATE trading_sessions SET starting_cash = coalesce(starting_cash, :cash)
+WHERE agent_id = :agent_id AND session_date = :session_date
+RETURNING starting_cash;
+
 -- name: record_transcript
 -- Keep one piece of what was said.
 INSERT INTO cycle_transcripts (cycle_id, sequence, kind, content, recorded_at)

@@ -54,6 +54,16 @@ LEFT JOIN (
 WHERE position_id = :position_id
 ORDER BY booked_sequence;
 
+-- name: fills_since
+-- List the fills since then, in the order in which they happened.
+SELECT fills.*, coalesce(charges.amount, 0) AS fees
+FROM fills
+LEFT JOIN (
+    SELECT fill_key, sum(amount) AS amount FROM fill_fees GROUP BY fill_key
+) AS charges USING (fill_key)
+WHERE agent_id = :agent_id AND filled_at >= :since
+ORDER BY filled_at, fill_key;
+
 -- name: unexplained_fills
 -- List fills of an agent that fit no position: more was sold than was ever known to be bought.
 SELECT fill_id FROM fills WHERE agent_id = :agent_id AND position_id IS NULL ORDER BY fill_key;
@@ -152,3 +162,34 @@ RETURNING *;
 -- name: alarm_spell
 -- Note that a person was told.
 UPDATE unprotected_spells SET alarmed_at = :at WHERE spell_id = :spell_id;
+
+-- name: adjustments
+-- List what a person said about a position, by its place among the fills.
+SELECT booked_sequence, quantity_after, entry_price_after, at
+FROM position_adjustments
+WHERE position_id = :position_id
+ORDER BY booked_sequence;
+
+-- name: insert_adjustment
+-- Give what a person said its place in a position's history.
+INSERT INTO position_adjustments (
+    agent_id, position_id, booked_sequence, quantity_after, entry_price_after, why, accepted_by, at
+) VALUES (
+    :agent_id, :position_id, :booked_sequence, :quantity_after, :entry_price_after, :why, :accepted_by,
+    :at
+);
+
+-- name: adjust_position
+-- Bring a position to what a person said it is; one of no shares is closed without an exit.
+UPDATE positions
+SET quantity = :quantity,
+    status = CASE WHEN :quantity = 0 THEN 'closed' ELSE 'open' END,
+    entry_quantity = :entry_quantity,
+    entry_price = :entry_price,
+    stop_loss = coalesce(:stop_loss, stop_loss),
+    take_profit = coalesce(:take_profit, take_profit),
+    exit_price = CASE WHEN :quantity = 0 THEN NULL ELSE exit_price END,
+    exit_reason = CASE WHEN :quantity = 0 THEN :exit_reason END,
+    closed_at = :closed_at,
+    updated_at = :at
+WHERE position_id = :position_id;

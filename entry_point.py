@@ -1,0 +1,159 @@
+"""What the programs that cron calls have in common: how a run starts, how it ends, and who is told.
+
+Knows none of the runs themselves; nothing heavy is imported before it is known to be needed.
+"""
+
+import asyncio
+import json
+import signal
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from time import monotonic
+from typing import TextIO
+
+import safety
+from shared import config_file, environment, log
+from shared.clock import Clock, SystemClock
+from shared.config import AlertSettings, Configuration
+from shared.errors import Busy, CatalystError, ConfigError
+from shared.outcome import Outcome, Status
+from shared.paths import PROJECT, log_base
+from shared.prices import model_without_price
+from shared.schedule import impossible_schedule
+
+logger = log.get(__name__)
+
+CHECKS = (safety.loosened_limits, impossible_schedule, model_without_price)
+"""What a configuration has to pass besides its own shape."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Afterwards:
+    """What is needed when the lock is free again; a run fills it in as far as it gets."""
+
+    environ: Mapping[str, str]
+    configuration: Configuration | None = None
+    where: tuple[str, Clock] | None = None
+    """Name of the embedded database with the alerts, and the clock they go by."""
+    due_alerts: int | None = None
+    """How many wait to be sent; None is "not known"."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Printing:
+    """Where a run says how it ended, and how."""
+
+    out: TextIO
+    err: TextIO
+    as_json: bool
+    show: Callable[[Outcome, TextIO], None] | None = None
+    """What people read besides the sentence."""
+
+
+def run(
+    agent: str | None,
+    mode: str,
+    play: Callable[[Configuration], Outcome],
+    *,
+    afterwards: Afterwards,
+    printing: Printing,
+) -> Outcome:
+    """Play one run, say how it ended, and tell who watches."""
+    started = monotonic()
+    try:
+        outcome = _guarded(agent, mode, play, afterwards).lasting(monotonic() - started)
+        printing.err.write(f"{outcome.sentence()}\n")
+        if printing.as_json:
+            printing.out.write(json.dumps(outcome.as_json()) + "\n")
+        elif printing.show is not None:
+            printing.show(outcome, printing.out)
+        printing.out.flush()
+        _tell(outcome, afterwards)
+    finally:
+        log.tear_down()
+    return outcome
+
+
+def _guarded(
+    wanted: str | None,
+    mode: str,
+    play: Callable[[Configuration], Outcome],
+    afterwards: Afterwards,
+) -> Outcome:
+    """Turn whatever happens into an outcome with one sentence and an exit code."""
+    agent = wanted or "catalyst"
+    try:
+        environ = afterwards.environ = environment.read_environment(PROJECT, afterwards.environ)
+        agent = environment.agent_name(wanted, environ)
+        configuration = config_file.load(agent, environ, project=PROJECT, checks=CHECKS)
+        afterwards.configuration = configuration
+        return play(configuration)
+    except Busy as error:
+        return Outcome.of(agent, mode, Status.BUSY, str(error))
+    except ConfigError as error:
+        return Outcome.of(agent, mode, Status.USAGE, str(error))
+    except CatalystError as error:
+        logger.exception("run_failed")
+        return Outcome.of(agent, mode, Status.FAILED, str(error))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        what = "the run was ended from outside"
+        return Outcome.of(agent, mode, Status.INTERRUPTED, what)
+    except Exception as error:
+        logger.exception("run_failed")
+        what = f"a defect in Catalyst: {type(error).__name__}: {error}"
+        return Outcome.of(agent, mode, Status.FAILED, what)
+
+
+def log_to(
+    configuration: Configuration, environ: Mapping[str, str], *, mode: str
+) -> log.LogOutcome:
+    """Send the run's records where the configuration says."""
+    return log.set_up(
+        configuration.settings.logging,
+        project=log_base(environ),
+        secrets=environment.secret_values(configuration, environ),
+        agent_id=configuration.settings.agent.id,
+        mode=mode,
+        cycle_id=None,
+        clock=SystemClock(),
+    )
+
+
+def end_cleanly_when_told() -> None:
+    """Turn SIGTERM into a cancellation, so that the cycle still writes how it ended."""
+    task = asyncio.current_task()
+    if task is not None and threading.current_thread() is threading.main_thread():
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+
+
+def _tell(outcome: Outcome, afterwards: Afterwards) -> None:
+    """Tell whoever watches; whatever goes wrong here changes nothing about how the run ended."""
+    try:
+        asyncio.run(_ping_and_send(outcome, afterwards))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        logger.warning("telling_interrupted")
+    except CatalystError as error:
+        logger.warning("telling_failed", error=str(error))
+    except Exception:
+        logger.exception("telling_failed")
+
+
+async def _ping_and_send(outcome: Outcome, afterwards: Afterwards) -> None:
+    """Call PING_URL and work off the outbox; the lock is free, so no cycle waits for a server."""
+    environ, configuration = afterwards.environ, afterwards.configuration
+    settings = AlertSettings() if configuration is None else configuration.settings.alerts
+    # a run that found another one at work says nothing about it: that one may hang
+    if environ.get("PING_URL") and outcome.status is not Status.BUSY:
+        from shared.ping import ping
+
+        await ping(
+            environ,
+            succeeded=outcome.exit_code == 0,
+            timeout_seconds=settings.ping_timeout_seconds,
+        )
+    where = afterwards.where
+    if configuration is not None and where is not None and afterwards.due_alerts != 0:
+        from shared.alerts import Outbox, send_outbox
+
+        await send_outbox(configuration, Outbox(embedded_name=where[0], clock=where[1]), environ)
