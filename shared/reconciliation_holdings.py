@@ -21,6 +21,8 @@ from shared.reconciliation_views import (
 ZERO = Decimal(0)
 SPLIT_TOLERANCE = Decimal("0.10")
 """How far quantity ratio times price ratio may be from 1 for a split."""
+COST_TOLERANCE = Decimal("0.01")
+"""How far what all shares cost may have changed in a split, which moves no money."""
 SMALLEST_SPLIT = Decimal("1.2")
 """Shares for one share, or one share for shares: nearer to 1 is no split."""
 EMPTY_TOLERANCE = Decimal("0.10")
@@ -157,11 +159,11 @@ def _is_split(holding: _Holding) -> bool:
     factor = holding.shown / holding.expected
     if 1 / SMALLEST_SPLIT < factor < SMALLEST_SPLIT:
         return False
-    moves = (
-        _ratio(holding.market_price, holding.last_price),
-        _ratio(holding.average_price, holding.entry_price),
-    )
-    return any(move is not None and abs(factor * move - 1) <= SPLIT_TOLERANCE for move in moves)
+    price = _ratio(holding.market_price, holding.last_price)
+    if price is not None and abs(factor * price - 1) <= SPLIT_TOLERANCE:
+        return True
+    average = _ratio(holding.average_price, holding.entry_price)
+    return average is not None and abs(factor * average - 1) <= COST_TOLERANCE
 
 
 def _gap(holding: _Holding, gap_pct: Decimal) -> Iterator[Delta]:

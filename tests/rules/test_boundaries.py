@@ -8,7 +8,7 @@ import pytest
 
 import safety
 from rules.codes import Code
-from shared.models import OrderRequest, Position, Refusal, Snapshot
+from shared.models import OrderRequest, Position, Refusal, Snapshot, Verdict
 from tests.builders import (
     CLOSE,
     NOW,
@@ -20,6 +20,7 @@ from tests.builders import (
     order,
     position,
     quote,
+    sale,
     snapshot,
 )
 
@@ -127,6 +128,33 @@ class TestShareOfEquity:
         unpriced: Position = replace(position("OTHER", 995), market_price=None)
 
         assert codes(entry(), snapshot(positions=(unpriced,))) == (Code.GROSS_EXPOSURE,)
+
+
+class TestTheBooks:
+    @pytest.mark.parametrize(
+        ("verdict", "expected"),
+        [
+            (Verdict.CLEAN, ()),
+            (Verdict.LOCKED, ()),
+            (Verdict.UNREADABLE, (Code.NO_VERDICT,)),
+            (None, (Code.NO_VERDICT,)),
+        ],
+    )
+    def test_have_to_be_compared_in_this_session(
+        self, verdict: Verdict | None, expected: tuple[Code, ...]
+    ) -> None:
+        assert codes(entry(), snapshot(verdict=verdict)) == expected
+
+    def test_lock_one_symbol_and_no_other(self) -> None:
+        reason = "the broker shows 20 shares"
+
+        assert codes(entry(), snapshot(locked={"OTHER": reason})) == ()
+        assert codes(entry(), snapshot(locked={"ACME": reason})) == (Code.SYMBOL_LOCKED,)
+
+    def test_keep_nobody_in_a_position(self) -> None:
+        world = snapshot(positions=(position(),), verdict=None, locked={"ACME": "anything"})
+
+        assert codes(sale(), world) == ()
 
 
 class TestTheDay:

@@ -7,7 +7,16 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from shared.ledger import Oversold, PositionState, apply_fill, unlisted_fill
+from shared.ledger import (
+    Adjustment,
+    Oversold,
+    PositionState,
+    apply_adjustment,
+    apply_fill,
+    cash_flow,
+    money_from_outside,
+    unlisted_fill,
+)
 from shared.models import Fee, Fill, Order, OrderStatus, OrderType, Side, TimeInForce
 
 AT = datetime(2026, 6, 15, 14, 30, tzinfo=UTC)
@@ -239,3 +248,54 @@ def test_fills_that_are_listed_are_believed() -> None:
 def test_a_total_without_a_price_is_an_error_and_not_a_gift() -> None:
     with pytest.raises(ValueError, match="b1 is filled without an average price"):
         unlisted_fill(order(100, None), known_quantity=0, known_value=Decimal(0))
+
+
+def adjusted(state: PositionState | None, quantity: int, price: str) -> PositionState:
+    assert state is not None
+    word = Adjustment(quantity_after=quantity, entry_price_after=Decimal(price), at=AT)
+    return apply_adjustment(state, word)
+
+
+def test_an_adjustment_changes_shares_and_cost_and_neither_profit_nor_cash() -> None:
+    before = fold([fill(Side.BUY, 10, "100", fee="1"), fill(Side.SELL, 4, "110", n=1)])
+    assert before is not None
+    after = adjusted(before, 12, "50")
+    sold = apply_fill(after, fill(Side.SELL, 12, "60", n=2))
+
+    assert (after.quantity, after.average_entry_price, after.remaining_cost) == (12, 50, 600)
+    assert (after.realized_pnl, after.cash_flow) == (before.realized_pnl, before.cash_flow)
+    assert sold.realized_pnl_gross == before.realized_pnl_gross + 12 * 10
+    assert not sold.is_open
+
+
+def test_a_position_adjusted_to_nothing_is_closed_with_the_profit_that_it_had() -> None:
+    before = fold([fill(Side.BUY, 10, "100"), fill(Side.SELL, 4, "110", n=1)])
+    after = adjusted(before, 0, "100")
+
+    assert (after.is_open, after.closed_at) == (False, AT)
+    assert (after.realized_pnl_gross, after.average_entry_price) == (40, 100)
+    assert after.remaining_cost == 0
+
+
+def test_what_is_bought_after_an_adjustment_is_averaged_with_it() -> None:
+    after = adjusted(fold([fill(Side.BUY, 10, "100")]), 20, "50")
+    more = apply_fill(after, fill(Side.BUY, 20, "60", n=1))
+
+    assert (more.quantity, more.average_entry_price) == (40, 55)
+
+
+@pytest.mark.parametrize("quantity", [-1, 5])
+def test_what_is_closed_or_below_nothing_cannot_be_adjusted(quantity: int) -> None:
+    state = fold([fill(Side.BUY, 10, "100")])
+    closed = apply_fill(state, fill(Side.SELL, 10, "100", n=1))
+
+    with pytest.raises(ValueError, match="cannot become"):
+        adjusted(closed if quantity == 5 else state, quantity, "1")
+
+
+@given(STEPS, st.decimals(min_value=-5000, max_value=5000, places=2))
+def test_money_from_outside_is_what_no_fill_explains(steps: list[Step], came: Decimal) -> None:
+    fills = possible(steps)
+    now = 100_000 + sum((cash_flow(one) for one in fills), Decimal(0)) + came
+
+    assert money_from_outside(starting_cash=Decimal(100_000), cash_now=now, fills=fills) == came
