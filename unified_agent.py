@@ -24,7 +24,7 @@ from shared.claude import ANTHROPIC_URL, AnthropicModel
 from shared.clock import Clock, SystemClock
 from shared.config import AlertSettings, Configuration
 from shared.errors import Busy, CatalystError, ConfigError, DatabaseUnavailable
-from shared.lock import hold
+from shared.lock import GIVES_WAY_TO_CLOSE, HeldFile, hold
 from shared.models import Mode
 from shared.outcome import Outcome, Status
 from shared.paths import PROJECT, data_directory, log_base
@@ -153,8 +153,16 @@ def _locked_run(
     for notice in environment.environment_notices(PROJECT):
         logger.warning("environment_notice", notice=notice)
     lock = home / "locks" / f"{agent_id}.lock"
-    with hold(lock, agent_id=agent_id, mode=arguments.mode, clock=SystemClock()):
-        return asyncio.run(_run(arguments, configuration, afterwards, logged))
+    may_preempt = arguments.mode is Mode.CLOSE and not arguments.dry_run
+    with hold(
+        lock,
+        agent_id=agent_id,
+        mode=arguments.mode,
+        clock=SystemClock(),
+        locks=configuration.settings.locks,
+        preempts=GIVES_WAY_TO_CLOSE if may_preempt else (),
+    ) as file:
+        return asyncio.run(_run(arguments, configuration, afterwards, logged, file))
 
 
 async def _run(
@@ -162,12 +170,13 @@ async def _run(
     configuration: Configuration,
     afterwards: Afterwards,
     logged: log.LogOutcome,
+    file: HeldFile,
 ) -> Outcome:
     """Compose the run: stage, databases, cycle; close them in reverse whatever happens."""
     from cycle import Cycle, Parts, name_cycle
     from market import calendar
     from rehearsal.stage import NotDue, set_stage
-    from shared.agent_lock import hold_agent
+    from shared.agent_lock import hold_agent, tell_of_ended
     from shared.database.fences import Role
     from shared.database.opening import open_databases
     from shared.database.records import count_due_alerts
@@ -194,16 +203,21 @@ async def _run(
         )
         sender = await stack.enter_async_context(
             hold_agent(
-                databases.trading,
+                databases.lock,
                 agent_id=settings.agent.id,
                 role=Role.CYCLE,
                 mode=arguments.mode,
                 clock=SystemClock(),
+                file=file,
+                wait_seconds=settings.locks.release_seconds,
             )
         )
         afterwards.where = (names[0], stage.clock)
         cycle_id = await name_cycle(databases.trading, settings.agent.id, arguments.mode, stage)
         logged.enter_cycle(cycle_id, stage.clock)
+        await tell_of_ended(
+            databases.trading, file, agent_id=settings.agent.id, at=stage.clock.now()
+        )
         cycle = Cycle(
             Parts(
                 configuration=configuration,

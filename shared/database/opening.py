@@ -1,6 +1,10 @@
-"""Opens the two databases of a run: given ones as they are, an embedded one made ready first."""
+"""Opens the two databases of a run: given ones as they are, an embedded one made ready first.
 
-from collections.abc import Mapping
+A process has three connections at most; a managed PostgreSQL has few for everybody together.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +21,10 @@ from shared.migrate import DatabaseKind
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Databases:
-    """The two open connections of a run."""
+    """The three open connections of a run."""
 
+    lock: Connection
+    """To the trading database; its session holds the agent's lock, and nobody else asks it anything."""
     trading: Connection
     research: Connection
 
@@ -31,18 +37,20 @@ async def open_databases(
     home: Path,
     embedded_names: tuple[str, str],
 ) -> Databases:
-    """Connect to both; the stack closes them.
+    """Connect for the lock, for trading and for research; the stack closes them.
 
     An embedded server is started, its databases created and migrated. A database given by URL is only
     checked: it is migrated by a person. Raises DatabaseUnavailable and ConfigError.
     """
-    trading_name, research_name = embedded_names
-    kinds = ((DatabaseKind.TRADING, trading_name), (DatabaseKind.RESEARCH, research_name))
-    trading, research = [
-        await _open(stack, configuration, kind, environ=environ, home=home, embedded_name=name)
-        for kind, name in kinds
-    ]
-    return Databases(trading=trading, research=research)
+    trading_url, research_url = await _ready(
+        configuration, environ=environ, home=home, embedded_names=embedded_names
+    )
+    lock = await _connected(stack, configuration, trading_url, purpose="lock")
+    trading = await _connected(stack, configuration, trading_url, purpose="trading")
+    await _checked(trading, configuration, DatabaseKind.TRADING)
+    research = await _connected(stack, configuration, research_url, purpose="research")
+    await _checked(research, configuration, DatabaseKind.RESEARCH)
+    return Databases(lock=lock, trading=trading, research=research)
 
 
 async def open_trading(
@@ -54,42 +62,50 @@ async def open_trading(
     embedded_name: str,
 ) -> Connection:
     """Connect to the trading database alone, as `open_databases` does."""
-    return await _open(
-        stack,
-        configuration,
-        DatabaseKind.TRADING,
-        environ=environ,
-        home=home,
-        embedded_name=embedded_name,
+    (url,) = await _ready(
+        configuration, environ=environ, home=home, embedded_names=(embedded_name,)
     )
+    trading = await _connected(stack, configuration, url, purpose="trading")
+    await _checked(trading, configuration, DatabaseKind.TRADING)
+    return trading
 
 
-async def _open(
-    stack: AsyncExitStack,
+async def _ready(
     configuration: Configuration,
-    kind: DatabaseKind,
     *,
     environ: Mapping[str, str],
     home: Path,
-    embedded_name: str,
-) -> Connection:
-    settings, is_trading = configuration.settings, kind is DatabaseKind.TRADING
-    if settings.database.kind == "embedded":
+    embedded_names: Sequence[str],
+) -> Sequence[str]:
+    """Return the URLs; embedded databases are made first, as that takes a connection of its own."""
+    if configuration.settings.database.kind == "embedded":
         server = ensure_running(home, environ=environ)
-        await create_database(server, embedded_name)
-        url, ready = server.dsn(embedded_name), migrate.migrate
-    else:
-        secrets = configuration.secrets
-        url = _given(secrets.trading_database_url if is_trading else secrets.research_database_url)
-        ready = migrate.check
+        for name in embedded_names:
+            await create_database(server, name)
+        return [server.dsn(name) for name in embedded_names]
+    secrets = configuration.secrets
+    urls = (secrets.trading_database_url, secrets.research_database_url)
+    return [_given(url) for url in urls[: len(embedded_names)]]
+
+
+async def _connected(
+    stack: AsyncExitStack, configuration: Configuration, url: str, *, purpose: str
+) -> Connection:
+    settings = configuration.settings
     connection = await connect(
         url,
-        application_name=f"catalyst {settings.agent.id}",
+        application_name=f"catalyst {settings.agent.id} {purpose} {os.getpid()}",
         command_timeout_seconds=settings.database.command_timeout_seconds,
     )
     stack.push_async_callback(connection.close)
-    await ready(connection, kind)
     return connection
+
+
+async def _checked(
+    connection: Connection, configuration: Configuration, kind: DatabaseKind
+) -> None:
+    is_embedded = configuration.settings.database.kind == "embedded"
+    await (migrate.migrate if is_embedded else migrate.check)(connection, kind)
 
 
 def _given(url: SecretStr | None) -> str:
