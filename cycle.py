@@ -30,7 +30,7 @@ from shared.cycle_record import CycleRecord
 from shared.database import accounts, claude_calls, cycles, orders, positions, records
 from shared.database.connection import Connection
 from shared.database.fences import Sender
-from shared.errors import ENDS_THE_RUN, CatalystError, ConfigError, DatabaseUnavailable
+from shared.errors import ENDS_THE_RUN, CatalystError, ConfigError, DatabaseUnavailable, LockLost
 from shared.identity import cycle_id
 from shared.journal.books import Books
 from shared.journal.replay import replay
@@ -149,8 +149,8 @@ class Cycle:
             async with self._stack:
                 await self._record.wake_up(self._parts.mode, self._settings.claude.daily_budget_usd)
                 outcome = await self._play()
-        except asyncio.CancelledError:
-            outcome = self._outcome(Status.INTERRUPTED, "the run was ended from outside")
+        except asyncio.CancelledError as ended:
+            outcome = self._outcome(*_ended_early(ended))
         except CatalystError as error:
             logger.exception("cycle_failed")
             status = Status.USAGE if isinstance(error, ConfigError) else Status.FAILED
@@ -461,6 +461,15 @@ def _verdict(result: LoopResult, decisions: Sequence[str]) -> tuple[Status, str]
         )
     how = "" if result.end is LoopEnd.FINISHED else f" (ended with {result.end})"
     return Status.DONE, decisions[-1] + how
+
+
+def _ended_early(ended: asyncio.CancelledError) -> tuple[Status, str]:
+    """Say why the run was cancelled; who watches its lock gives a reason."""
+    match ended.args:
+        case (LockLost() as lost,):
+            return Status.FAILED, str(lost)
+        case _:
+            return Status.INTERRUPTED, "the run was ended from outside"
 
 
 def _closed_market(session: SessionHours, now: datetime, zone: tzinfo) -> str:

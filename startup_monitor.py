@@ -18,7 +18,7 @@ from shared import environment, log
 from shared.clock import SystemClock
 from shared.config import Configuration
 from shared.errors import Busy, DatabaseUnavailable
-from shared.lock import hold
+from shared.lock import HeldFile, hold
 from shared.models import Mode, Snapshot, Verdict
 from shared.outcome import Outcome, Status
 from shared.paths import PROJECT, data_directory
@@ -89,8 +89,14 @@ def _locked_run(
         logger.warning("environment_notice", notice=notice)
     agent_id = configuration.settings.agent.id
     lock = data_directory(environ) / "locks" / f"{agent_id}.lock"
-    with hold(lock, agent_id=agent_id, mode=NAME, clock=SystemClock()):
-        return asyncio.run(_run(arguments, configuration, afterwards, logged))
+    with hold(
+        lock,
+        agent_id=agent_id,
+        mode=NAME,
+        clock=SystemClock(),
+        locks=configuration.settings.locks,
+    ) as file:
+        return asyncio.run(_run(arguments, configuration, afterwards, logged, file))
 
 
 async def _run(
@@ -98,13 +104,14 @@ async def _run(
     configuration: Configuration,
     afterwards: Afterwards,
     logged: log.LogOutcome,
+    file: HeldFile,
 ) -> Outcome:
     """Compose the comparison where the agent stands; close everything in reverse whatever happens."""
     from market import calendar
     from rehearsal.stage import NotDue, set_stage
-    from shared.agent_lock import hold_agent
+    from shared.agent_lock import hold_agent, tell_of_ended
     from shared.database.fences import Role
-    from shared.database.opening import open_trading
+    from shared.database.opening import Research, open_databases
     from shared.database.records import count_due_alerts
 
     end_cleanly_when_told()
@@ -115,19 +122,28 @@ async def _run(
         raise Busy(stage.why)
     name = stage.bookmark.database_name
     async with AsyncExitStack() as stack:
-        trading = await open_trading(
-            stack, configuration, environ=afterwards.environ, home=home, embedded_name=name
+        databases = await open_databases(
+            stack,
+            configuration,
+            environ=afterwards.environ,
+            home=home,
+            embedded_names=(name, ""),
+            research=Research.NOT_NEEDED,
         )
+        trading = databases.trading
         sender = await stack.enter_async_context(
             hold_agent(
-                trading,
+                databases.lock,
                 agent_id=settings.agent.id,
                 role=Role.CYCLE,
                 mode=NAME,
                 clock=SystemClock(),
+                file=file,
+                wait_seconds=settings.locks.release_seconds,
             )
         )
         afterwards.where = (name, stage.clock)
+        await tell_of_ended(trading, file, agent_id=settings.agent.id, at=stage.clock.now())
         logged.enter_cycle(SOURCE, stage.clock)
         point = await _standpoint(stack, configuration, stage, trading, sender)
         outcome = await _outcome(arguments, point, afterwards.environ)

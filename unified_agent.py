@@ -21,7 +21,7 @@ from shared.claude import ANTHROPIC_URL, AnthropicModel
 from shared.clock import SystemClock
 from shared.config import Configuration
 from shared.errors import ConfigError, DatabaseUnavailable
-from shared.lock import hold
+from shared.lock import GIVES_WAY_TO_CLOSE, HeldFile, hold
 from shared.models import Mode
 from shared.outcome import Outcome, Status
 from shared.paths import PROJECT, data_directory
@@ -75,8 +75,16 @@ def _locked_run(
     for notice in environment.environment_notices(PROJECT):
         logger.warning("environment_notice", notice=notice)
     lock = home / "locks" / f"{agent_id}.lock"
-    with hold(lock, agent_id=agent_id, mode=arguments.mode, clock=SystemClock()):
-        return asyncio.run(_run(arguments, configuration, afterwards, logged))
+    may_preempt = arguments.mode is Mode.CLOSE and not arguments.dry_run
+    with hold(
+        lock,
+        agent_id=agent_id,
+        mode=arguments.mode,
+        clock=SystemClock(),
+        locks=configuration.settings.locks,
+        preempts=GIVES_WAY_TO_CLOSE if may_preempt else (),
+    ) as file:
+        return asyncio.run(_run(arguments, configuration, afterwards, logged, file))
 
 
 async def _run(
@@ -84,14 +92,15 @@ async def _run(
     configuration: Configuration,
     afterwards: Afterwards,
     logged: log.LogOutcome,
+    file: HeldFile,
 ) -> Outcome:
     """Compose the run: stage, databases, cycle; close them in reverse whatever happens."""
     from cycle import Cycle, Parts, name_cycle
     from market import calendar
     from rehearsal.stage import NotDue, set_stage
-    from shared.agent_lock import hold_agent
+    from shared.agent_lock import hold_agent, tell_of_ended
     from shared.database.fences import Role
-    from shared.database.opening import open_databases
+    from shared.database.opening import Research, open_databases
     from shared.database.records import count_due_alerts
     from shared.journal.books import open_books
 
@@ -118,15 +127,17 @@ async def _run(
             environ=environ,
             home=home,
             embedded_names=names,
-            research_may_be_away=arguments.mode is Mode.CLOSE,
+            research=Research.MAY_BE_AWAY if arguments.mode is Mode.CLOSE else Research.NEEDED,
         )
         sender = await stack.enter_async_context(
             hold_agent(
-                databases.trading,
+                databases.lock,
                 agent_id=settings.agent.id,
                 role=Role.CYCLE,
                 mode=arguments.mode,
                 clock=SystemClock(),
+                file=file,
+                wait_seconds=settings.locks.release_seconds,
             )
         )
         afterwards.where = (names[0], stage.clock)
@@ -135,6 +146,9 @@ async def _run(
         )
         cycle_id = await name_cycle(books, settings.agent.id, arguments.mode, stage)
         logged.enter_cycle(cycle_id, stage.clock)
+        await tell_of_ended(
+            databases.trading, file, agent_id=settings.agent.id, at=stage.clock.now()
+        )
         cycle = Cycle(
             Parts(
                 configuration=configuration,

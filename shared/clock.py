@@ -1,7 +1,11 @@
 """The one seam through which Catalyst learns the time, and waits."""
 
 import asyncio
+import sys
+import time
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Protocol
 
 from shared.models import utc
@@ -54,3 +58,23 @@ class ManualClock:
         """Move that much forward; nobody has to wait for it."""
         self.move_to(self._now + timedelta(seconds=seconds))
         await asyncio.sleep(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BootMoment:
+    """A moment as this machine counts it since it was started, asleep or awake; nobody can set it."""
+
+    boot_id: str
+    """Which start of the machine; moments of different ones cannot be compared."""
+    seconds: float
+
+
+def boot_moment() -> BootMoment | None:
+    """Return the present moment since the machine's start; None where the machine does not say."""
+    if sys.platform != "linux":
+        return None
+    try:
+        boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return None
+    return BootMoment(boot_id=boot_id, seconds=time.clock_gettime(time.CLOCK_BOOTTIME))

@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 Percent = Annotated[Decimal, Field(ge=0, le=100)]
 Money = Annotated[Decimal, Field(gt=0)]
 Seconds = Annotated[float, Field(gt=0)]
+LockMode = Literal["scan", "trade", "close", "heartbeat", "flatten", "startup"]
 VariableName = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
 
 
@@ -207,6 +208,28 @@ class AlertSettings(_Section):
     """What the call to PING_URL may take."""
 
 
+class LockSettings(_Section):
+    """How long a run may hold its agent's lock, and how it is made to let go."""
+
+    longest_run_seconds: Seconds = 600.0
+    """A run that holds the lock longer hangs: the next run ends it."""
+    longest_run_seconds_by_mode: dict[LockMode, Seconds] = {}
+    """The same for single modes."""
+    expired_grace_seconds: Annotated[float, Field(ge=0, le=60)] = 5.0
+    """What a run that hangs has to end by itself before it is killed."""
+    preempt_grace_seconds: Annotated[float, Field(ge=0, le=120)] = 20.0
+    """What a run has to end by itself when close mode needs the lock, before it is killed."""
+    release_seconds: Annotated[float, Field(gt=0, le=60)] = 10.0
+    """How long the locks of a run that has just ended are waited for."""
+
+    def longest_seconds(self, mode: str) -> float:
+        """Return how long a run of this mode may hold the lock."""
+        of_modes = {
+            str(known): seconds for known, seconds in self.longest_run_seconds_by_mode.items()
+        }
+        return of_modes.get(mode, self.longest_run_seconds)
+
+
 class LoggingSettings(_Section):
     """Where the log goes."""
 
@@ -241,6 +264,7 @@ class Settings(_Section):
     schedule: ScheduleSettings = ScheduleSettings()
     claude: ClaudeSettings = ClaudeSettings()
     alerts: AlertSettings = AlertSettings()
+    locks: LockSettings = LockSettings()
     logging: LoggingSettings = LoggingSettings()
     rehearsal: RehearsalSettings | None = None
     """Present exactly when the broker is the paper exchange."""

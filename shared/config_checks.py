@@ -9,6 +9,7 @@ from datetime import date
 from urllib.parse import urlsplit
 
 from shared.config import BrokerName, DatabaseSettings, Settings
+from shared.models import Mode
 from shared.yaml_positions import KeyPath
 
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -149,6 +150,26 @@ def _first_session_is_a_date(settings: Settings, _environ: Mapping[str, str]) ->
         yield Finding(("rehearsal", "first_session"), what, "write it as 2026-06-15")
 
 
+def _runs_end_before_they_hang(
+    settings: Settings, _environ: Mapping[str, str]
+) -> Iterator[Finding]:
+    """A cycle that may still wait for Claude must not be taken for one that hangs."""
+    claude, locks = settings.claude, settings.locks
+    may_take = claude.cycle_deadline_seconds + claude.request_timeout_seconds
+    given = {("longest_run_seconds",): locks.longest_run_seconds} | {
+        ("longest_run_seconds_by_mode", mode): seconds
+        for mode, seconds in locks.longest_run_seconds_by_mode.items()
+        if mode in set(Mode)
+    }
+    for path, seconds in given.items():
+        if seconds <= may_take:
+            name = ".".join(("locks", *path))
+            what = (
+                f"{name} must be more than the {may_take:g} that Claude may take, was {seconds:g}"
+            )
+            yield Finding(("locks", *path), what)
+
+
 def _is_date(text: str) -> bool:
     try:
         return date.fromisoformat(text).isoformat() == text
@@ -164,6 +185,8 @@ def _host(url: str) -> str | None:
     return host.rstrip(".") if host else None
 
 
+_CLAUDE = (("claude", "cycle_deadline_seconds"), ("claude", "request_timeout_seconds"))
+_LOCKS = (("locks", "longest_run_seconds"), ("locks", "longest_run_seconds_by_mode"))
 _BROKER = ("broker", "name")
 _DATABASE = ("database", "kind")
 _URLS = (("database", "trading_url_env"), ("database", "research_url_env"))
@@ -176,5 +199,6 @@ _CHECKS: tuple[tuple[tuple[KeyPath, ...], Check], ...] = (
     ((("limits", "currency"), ("market", "currency")), _one_currency),
     ((_DATABASE, *_URLS), _urls_are_given),
     ((_BROKER, _DATABASE, ("agent", "id")), _agent_is_the_one_meant),
+    ((*_CLAUDE, *_LOCKS), _runs_end_before_they_hang),
     ((("rehearsal", "first_session"),), _first_session_is_a_date),
 )

@@ -1,13 +1,13 @@
-"""Fencing: only the newest holder of an agent's lock may write an intent.
+"""Advisory locks of a session, and fencing: only the newest holder of an agent's lock may write an intent.
 
-The lock itself is elsewhere; here is the token that outlives a holder who does not know yet that it lost it.
+The token outlives a holder who does not know yet that it lost the lock.
 """
 
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from shared.database.connection import Connection, fetch_one, fetch_row
+from shared.database.connection import Connection, execute, fetch_one, fetch_row
 from shared.errors import LockLost
 from shared.sql import DatabaseKind, Queries
 
@@ -59,3 +59,24 @@ async def require_newest(connection: Connection, *, agent_id: str, sender: Sende
             f" {newest} is the newest"
         )
         raise LockLost(msg)
+
+
+async def try_lock(connection: Connection, key: int) -> bool:
+    """Take a lock for this session and say whether that went; a pooler would lose it."""
+    return (await fetch_one(connection, Q["try_lock"].bind(key=key)))["is_ours"]
+
+
+async def unlock(connection: Connection, key: int) -> None:
+    """Give the lock back."""
+    await execute(connection, Q["unlock"].bind(key=key))
+
+
+async def lock_holder(connection: Connection, key: int) -> str | None:
+    """Describe the session that has a lock; None when none has, or it may not be known."""
+    row = await fetch_row(connection, Q["lock_holder"].bind(key=key))
+    return None if row is None else row["holder"]
+
+
+async def answers(connection: Connection) -> None:
+    """Ask the server for a sign of life. Raises DatabaseUnavailable."""
+    await execute(connection, Q["answer"].bind())

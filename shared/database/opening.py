@@ -1,8 +1,13 @@
-"""Opens the two databases of a run: given ones as they are, an embedded one made ready first."""
+"""Opens the two databases of a run: given ones as they are, an embedded one made ready first.
 
-from collections.abc import Mapping
+A process has three connections at most; a managed PostgreSQL has few for everybody together.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -15,13 +20,24 @@ from shared.errors import ConfigError, DatabaseUnavailable
 from shared.migrate import DatabaseKind
 
 
+class Research(StrEnum):
+    """What a run does about the research database; without it no new risk is taken."""
+
+    NEEDED = "needed"
+    MAY_BE_AWAY = "may_be_away"
+    """The run leaves positions, and goes on without it."""
+    NOT_NEEDED = "not_needed"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Databases:
-    """The two open connections of a run."""
+    """The three open connections of a run."""
 
+    lock: Connection
+    """To the trading database; its session holds the agent's lock, and nobody else asks it anything."""
     trading: Connection
     research: "Connection | None"
-    """None where it is away and the run goes on without it."""
+    """None where the run goes on without it."""
 
 
 async def open_databases(
@@ -31,36 +47,28 @@ async def open_databases(
     environ: Mapping[str, str],
     home: Path,
     embedded_names: tuple[str, str],
-    research_may_be_away: bool = False,
+    research: Research = Research.NEEDED,
 ) -> Databases:
-    """Connect to both; the stack closes them. The research database is only needed to take new risk.
+    """Connect for the lock, for trading and for research; the stack closes them.
 
     An embedded server is started, its databases created and migrated. A database given by URL is only
     checked: it is migrated by a person. Raises DatabaseUnavailable and ConfigError.
     """
-    trading_name, research_name = embedded_names
-    trading = await _open(
-        stack,
-        configuration,
-        DatabaseKind.TRADING,
-        environ=environ,
-        home=home,
-        embedded_name=trading_name,
-    )
+    names = embedded_names if research is not Research.NOT_NEEDED else embedded_names[:1]
+    urls = await _ready(configuration, environ=environ, home=home, embedded_names=names)
+    lock = await _connected(stack, configuration, urls[0], purpose="lock")
+    trading = await _connected(stack, configuration, urls[0], purpose="trading")
+    await _checked(trading, configuration, DatabaseKind.TRADING)
+    if research is Research.NOT_NEEDED:
+        return Databases(lock=lock, trading=trading, research=None)
     try:
-        research = await _open(
-            stack,
-            configuration,
-            DatabaseKind.RESEARCH,
-            environ=environ,
-            home=home,
-            embedded_name=research_name,
-        )
+        found = await _connected(stack, configuration, urls[1], purpose="research")
+        await _checked(found, configuration, DatabaseKind.RESEARCH)
     except DatabaseUnavailable:
-        if not research_may_be_away:
+        if research is not Research.MAY_BE_AWAY:
             raise
-        research = None
-    return Databases(trading=trading, research=research)
+        return Databases(lock=lock, trading=trading, research=None)
+    return Databases(lock=lock, trading=trading, research=found)
 
 
 async def open_trading(
@@ -72,42 +80,50 @@ async def open_trading(
     embedded_name: str,
 ) -> Connection:
     """Connect to the trading database alone, as `open_databases` does."""
-    return await _open(
-        stack,
-        configuration,
-        DatabaseKind.TRADING,
-        environ=environ,
-        home=home,
-        embedded_name=embedded_name,
+    (url,) = await _ready(
+        configuration, environ=environ, home=home, embedded_names=(embedded_name,)
     )
+    trading = await _connected(stack, configuration, url, purpose="trading")
+    await _checked(trading, configuration, DatabaseKind.TRADING)
+    return trading
 
 
-async def _open(
-    stack: AsyncExitStack,
+async def _ready(
     configuration: Configuration,
-    kind: DatabaseKind,
     *,
     environ: Mapping[str, str],
     home: Path,
-    embedded_name: str,
-) -> Connection:
-    settings, is_trading = configuration.settings, kind is DatabaseKind.TRADING
-    if settings.database.kind == "embedded":
+    embedded_names: Sequence[str],
+) -> Sequence[str]:
+    """Return the URLs; embedded databases are made first, as that takes a connection of its own."""
+    if configuration.settings.database.kind == "embedded":
         server = ensure_running(home, environ=environ)
-        await create_database(server, embedded_name)
-        url, ready = server.dsn(embedded_name), migrate.migrate
-    else:
-        secrets = configuration.secrets
-        url = _given(secrets.trading_database_url if is_trading else secrets.research_database_url)
-        ready = migrate.check
+        for name in embedded_names:
+            await create_database(server, name)
+        return [server.dsn(name) for name in embedded_names]
+    secrets = configuration.secrets
+    urls = (secrets.trading_database_url, secrets.research_database_url)
+    return [_given(url) for url in urls[: len(embedded_names)]]
+
+
+async def _connected(
+    stack: AsyncExitStack, configuration: Configuration, url: str, *, purpose: str
+) -> Connection:
+    settings = configuration.settings
     connection = await connect(
         url,
-        application_name=f"catalyst {settings.agent.id}",
+        application_name=f"catalyst {settings.agent.id} {purpose} {os.getpid()}",
         command_timeout_seconds=settings.database.command_timeout_seconds,
     )
     stack.push_async_callback(connection.close)
-    await ready(connection, kind)
     return connection
+
+
+async def _checked(
+    connection: Connection, configuration: Configuration, kind: DatabaseKind
+) -> None:
+    is_embedded = configuration.settings.database.kind == "embedded"
+    await (migrate.migrate if is_embedded else migrate.check)(connection, kind)
 
 
 def _given(url: SecretStr | None) -> str:

@@ -15,17 +15,17 @@ from brokers.desk import NotPlaced, Placed, Refused, Submission
 from cycle import Cycle, Parts, name_cycle
 from rehearsal.stage import NotDue, Stage, set_stage
 from shared import trading_state
-from shared.agent_lock import hold_agent
+from shared.agent_lock import hold_agent, tell_of_ended
 from shared.brain import Brain
 from shared.claude import AnthropicModel
 from shared.clock import SystemClock
 from shared.database.cycles import CycleStart
 from shared.database.fences import Role, Sender
-from shared.database.opening import Databases, open_databases
+from shared.database.opening import Databases, Research, open_databases
 from shared.database.orders import OrderRecord, PositionRecord, open_orders, open_positions
 from shared.errors import ENDS_THE_RUN, Busy, CatalystError
 from shared.journal.books import open_books
-from shared.lock import hold
+from shared.lock import HeldFile, hold
 from shared.models import Mode, OrderPurpose, TradingState
 from shared.operate.arguments import Arguments
 from shared.operate.audit import audited
@@ -150,12 +150,15 @@ async def flatten(place: Place, arguments: Arguments) -> Report:
             environ=place.environ,
             home=place.home,
             embedded_names=(bookmark.database_name, bookmark.research_database_name),
-            research_may_be_away=True,
+            research=Research.MAY_BE_AWAY,
         )
 
         async def act() -> Report:
             async with AsyncExitStack() as locks:
-                sender = await _lock(locks, place, databases, arguments.wait_seconds)
+                file, sender = await _lock(locks, place, databases, arguments.wait_seconds)
+                await tell_of_ended(
+                    databases.trading, file, agent_id=place.agent_id, at=place.clock.now()
+                )
                 return await _flattened(place, arguments, databases, sender)
 
         return await audited(databases.trading, place, arguments, act)
@@ -226,23 +229,31 @@ def _stage(place: Place) -> Stage:
 
 async def _lock(
     locks: AsyncExitStack, place: Place, databases: Databases, wait_seconds: float
-) -> Sender:
+) -> tuple[HeldFile, Sender]:
     """Hold both locks of the agent as soon as they are free. Raises Busy, which says who has them."""
     deadline = monotonic() + wait_seconds
-    file = place.home / "locks" / f"{place.agent_id}.lock"
+    path = place.home / "locks" / f"{place.agent_id}.lock"
     while True:
         async with AsyncExitStack() as attempt:
             try:
-                attempt.enter_context(
-                    hold(file, agent_id=place.agent_id, mode="flatten", clock=SystemClock())
+                file = attempt.enter_context(
+                    hold(
+                        path,
+                        agent_id=place.agent_id,
+                        mode="flatten",
+                        clock=SystemClock(),
+                        locks=place.settings.locks,
+                    )
                 )
                 sender = await attempt.enter_async_context(
                     hold_agent(
-                        databases.trading,
+                        databases.lock,
                         agent_id=place.agent_id,
                         role=Role.CYCLE,
                         mode="flatten",
                         clock=SystemClock(),
+                        file=file,
+                        wait_seconds=place.settings.locks.release_seconds,
                     )
                 )
             except Busy:
@@ -250,7 +261,7 @@ async def _lock(
                     raise
             else:
                 locks.push_async_exit(attempt.pop_all())
-                return sender
+                return file, sender
         await asyncio.sleep(_LOOKED_AGAIN_AFTER_SECONDS)
 
 

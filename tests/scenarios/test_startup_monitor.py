@@ -32,7 +32,10 @@ def position_of(machine: Machine, symbol: str) -> dict[str, Any]:
         "SELECT symbol, status, quantity, entry_price, exit_price, exit_reason,"
         " realized_pnl_gross, stop_loss, take_profit FROM positions"
     )
-    (row,) = [dict(zip(names, row, strict=True)) for row in rows if row[0] == symbol]
+    found: list[dict[str, Any]] = [
+        {**dict(zip(names, row, strict=True))} for row in rows if row[0] == symbol
+    ]
+    (row,) = found
     return row
 
 

@@ -1,20 +1,23 @@
-import asyncio
 import contextlib
+import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Generator
+from collections.abc import Callable, Collection, Generator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from shared.clock import ManualClock
-from shared.database.connection import Connection, connect
-from shared.embedded_postgres import Server
-from shared.errors import Busy, ConfigError, DatabaseUnavailable
-from shared.lock import advisory_key, hold, hold_advisory
+from shared.config import LockSettings
+from shared.errors import Busy, ConfigError
+from shared.lock import GIVES_WAY_TO_CLOSE, HeldFile, hold
+from shared.process import started_ticks
+from tests.fixtures.postgres import traversable_directory
+from tests.fixtures.processes import Child, child, is_stopped, until
 
 PROJECT = Path(__file__).resolve().parents[2]
 CLOCK = ManualClock(datetime(2026, 6, 15, 14, 0, 5, tzinfo=UTC))
@@ -55,7 +58,7 @@ def line_of(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline().strip()
 
 
-def hold_here(path: Path) -> contextlib.AbstractContextManager[None]:
+def hold_here(path: Path) -> contextlib.AbstractContextManager[HeldFile]:
     return hold(path, agent_id="rehearsal", mode="scan", clock=CLOCK)
 
 
@@ -177,81 +180,267 @@ class TestLockFile:
         assert sorted(said) == ["", "", "", "", "", "held"]
 
 
-@pytest.fixture
-async def connections(postgres_server: Server) -> AsyncIterator[tuple[Connection, Connection]]:
-    url = postgres_server.dsn("postgres")
-    pair = [
-        await connect(url, application_name="test_lock", command_timeout_seconds=10)
-        for _ in range(2)
-    ]
-    yield pair[0], pair[1]
-    for connection in pair:
-        connection.terminate()
+HANGS_AT_ONCE = LockSettings(longest_run_seconds=0.001)
+IMPATIENT = LockSettings(expired_grace_seconds=0.2, preempt_grace_seconds=0.2, release_seconds=20)
+PATIENT = LockSettings(expired_grace_seconds=20, preempt_grace_seconds=20, release_seconds=20)
+LONG_AGO = ManualClock(datetime(1999, 1, 1, tzinfo=UTC))
+FAR_AHEAD = ManualClock(datetime(2099, 1, 1, tzinfo=UTC))
 
 
-class TestAdvisoryLock:
-    async def test_a_second_session_is_told_who_holds_it(
-        self, connections: tuple[Connection, Connection]
+@contextlib.contextmanager
+def running(
+    path: Path,
+    mode: str,
+    *,
+    locks: LockSettings = PATIENT,
+    clock: ManualClock = CLOCK,
+    at_term: Callable[[], None] | None = None,
+    forge: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+) -> Generator[Child]:
+    """Run a process that holds the lock and then does nothing more."""
+
+    def work(say: Callable[[Any], None]) -> None:
+        if at_term is not None:
+            told = at_term
+            signal.signal(signal.SIGTERM, lambda _number, _frame: told())
+        else:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        with hold(path, agent_id="rehearsal", mode=mode, clock=clock, locks=locks):
+            if forge is not None:
+                path.write_text(json.dumps(forge(json.loads(path.read_text()))))
+            say("held")
+            while True:
+                signal.pause()
+
+    with child(work) as process:
+        assert process.hear() == "held"
+        yield process
+
+
+@contextlib.contextmanager
+def bystander() -> Generator[Child]:
+    """Run a process that has nothing to do with any lock."""
+
+    def work(say: Callable[[Any], None]) -> None:
+        say("there")
+        while True:
+            signal.pause()
+
+    with child(work) as process:
+        assert process.hear() == "there"
+        yield process
+
+
+def succeed(
+    path: Path,
+    mode: str = "scan",
+    *,
+    locks: LockSettings = IMPATIENT,
+    preempts: Collection[str] = (),
+) -> contextlib.AbstractContextManager[HeldFile]:
+    return hold(path, agent_id="rehearsal", mode=mode, clock=CLOCK, locks=locks, preempts=preempts)
+
+
+def close(
+    path: Path, locks: LockSettings = IMPATIENT
+) -> contextlib.AbstractContextManager[HeldFile]:
+    return succeed(path, "close", locks=locks, preempts=GIVES_WAY_TO_CLOSE)
+
+
+class TestExpiredHolder:
+    def test_it_is_asked_to_end_and_its_successor_goes_on(self, path: Path) -> None:
+        with running(path, "trade", locks=HANGS_AT_ONCE) as before:
+            with succeed(path, locks=PATIENT) as held:
+                (ended,) = held.ended
+
+            assert before.wait() == -signal.SIGTERM
+        assert ended.holder.pid == before.pid
+        assert not ended.was_killed
+        assert str(ended).endswith("was ended: its lease had ended")
+
+    def test_one_that_hangs_on_is_killed(self, path: Path) -> None:
+        with running(path, "close", locks=HANGS_AT_ONCE, at_term=lambda: None) as before:
+            with succeed(path) as held:
+                assert [ended.was_killed for ended in held.ended] == [True]
+
+            assert before.wait() == -signal.SIGKILL
+
+    def test_one_that_is_stopped_is_killed(self, path: Path) -> None:
+        with running(path, "trade", locks=HANGS_AT_ONCE) as before:
+            before.send(signal.SIGSTOP)
+            until(lambda: is_stopped(before.pid))
+            with succeed(path) as held:
+                assert [ended.was_killed for ended in held.ended] == [True]
+
+            assert before.wait() == -signal.SIGKILL
+
+    def test_of_many_successors_one_goes_on(self, path: Path) -> None:
+        def work(say: Callable[[Any], None]) -> None:
+            try:
+                with succeed(path):
+                    say("held")
+                    while True:
+                        signal.pause()
+            except Busy as error:
+                say(str(error))
+
+        with (
+            running(path, "trade", locks=HANGS_AT_ONCE, at_term=lambda: None),
+            contextlib.ExitStack() as stack,
+        ):
+            successors = [stack.enter_context(child(work)) for _ in range(5)]
+            said = sorted(one.hear() for one in successors)
+
+        assert said.count("held") == 1
+        assert all("another run of rehearsal holds the lock" in text for text in said[:4])
+
+    @pytest.mark.parametrize("clock", [LONG_AGO, FAR_AHEAD], ids=["long ago", "far ahead"])
+    def test_a_wall_clock_that_jumps_kills_no_healthy_one(
+        self, path: Path, clock: ManualClock
     ) -> None:
-        first, second = connections
-        async with hold_advisory(first, "rehearsal"):
-            with pytest.raises(Busy) as caught:
-                async with hold_advisory(second, "rehearsal"):
-                    pytest.fail("the lock was given twice")
-            async with hold_advisory(second, "another_agent"):
-                pass
+        with running(path, "trade", clock=clock) as healthy:
+            with pytest.raises(Busy, match=f"mode trade, pid {healthy.pid}"), succeed(path):
+                pytest.fail("the lock was given twice")
 
-        assert str(caught.value).startswith(
-            f"another run of rehearsal holds the database's lock: pid {first.get_server_pid()}"
+            assert healthy.is_alive()
+
+    @pytest.mark.parametrize("clock", [LONG_AGO, FAR_AHEAD], ids=["long ago", "far ahead"])
+    def test_a_wall_clock_that_jumps_keeps_no_expired_one(
+        self, path: Path, clock: ManualClock
+    ) -> None:
+        with (
+            running(path, "trade", clock=clock, locks=HANGS_AT_ONCE),
+            succeed(path) as held,
+        ):
+            assert len(held.ended) == 1
+
+    def test_a_lease_of_an_earlier_boot_says_nothing(self, path: Path) -> None:
+        with running(
+            path, "trade", locks=HANGS_AT_ONCE, forge=lambda said: said | {"boot_id": "earlier"}
+        ) as holder:
+            with pytest.raises(Busy), succeed(path):
+                pytest.fail("the lock was given twice")
+
+            assert holder.is_alive()
+
+    def test_a_process_that_only_has_its_number_is_not_hit(self, path: Path) -> None:
+        with (
+            bystander() as other,
+            running(path, "trade", locks=HANGS_AT_ONCE, forge=lambda said: said | {"pid": other.pid})
+            as holder,
+        ):  # fmt: skip
+            with pytest.raises(Busy, match="has not said which"), succeed(path):
+                pytest.fail("the lock was given twice")
+
+            assert other.is_alive()
+            assert holder.is_alive()
+
+    def test_a_file_that_names_somebody_who_does_not_hold_it_hits_nobody(self, path: Path) -> None:
+        with succeed(path, locks=HANGS_AT_ONCE):
+            said = json.loads(path.read_text())
+        with bystander() as other:
+            ticks = started_ticks(other.pid)
+            path.write_text(json.dumps(said | {"pid": other.pid, "process_started_ticks": ticks}))
+            with succeed(path) as held:
+                assert held.ended == ()
+
+            assert other.is_alive()
+
+    def test_a_process_does_not_kill_itself(self, path: Path) -> None:
+        with (
+            succeed(path, locks=HANGS_AT_ONCE),
+            pytest.raises(Busy, match=f"pid {os.getpid()}"),
+            succeed(path),
+        ):
+            pytest.fail("the lock was given twice")
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+    def test_another_users_process_is_left_to_a_person(self, open_path: Path) -> None:
+        def work(say: Callable[[Any], None]) -> None:
+            os.setuid(65534)
+            try:
+                with succeed(open_path):
+                    say("held")
+            except Busy as error:
+                say(str(error))
+
+        with running(open_path, "trade", locks=HANGS_AT_ONCE) as holder:
+            open_path.chmod(0o666)
+            with child(work) as successor:
+                said = successor.hear()
+
+            assert holder.is_alive()
+        assert said.endswith(
+            "its lease had ended, but it belongs to another user and cannot be ended from here"
         )
-        async with hold_advisory(second, "rehearsal"):
-            pass
-
-    async def test_a_connection_that_is_lost_lets_it_go(
-        self, connections: tuple[Connection, Connection]
-    ) -> None:
-        first, second = connections
-        async with hold_advisory(first, "rehearsal"):
-            await second.execute("SELECT pg_terminate_backend($1)", first.get_server_pid())
-            async with asyncio.timeout(10):
-                while await second.fetchval(
-                    "SELECT true FROM pg_stat_activity WHERE pid = $1", first.get_server_pid()
-                ):
-                    pass
-            async with hold_advisory(second, "rehearsal"):
-                pass
-
-    async def test_an_error_inside_lets_it_go_and_passes(
-        self, connections: tuple[Connection, Connection]
-    ) -> None:
-        first, second = connections
-        with pytest.raises(LookupError):
-            async with hold_advisory(first, "rehearsal"):
-                raise LookupError
-        async with hold_advisory(second, "rehearsal"):
-            pass
-
-    async def test_a_closed_connection_is_an_unavailable_database(
-        self, connections: tuple[Connection, Connection]
-    ) -> None:
-        first, _ = connections
-        await first.close()
-        with pytest.raises(DatabaseUnavailable):
-            async with hold_advisory(first, "rehearsal"):
-                pytest.fail("there was nobody to give the lock")
 
 
-def test_the_advisory_key_is_the_same_on_every_machine_and_fits_a_bigint() -> None:
-    program = "from shared.lock import advisory_key; print(advisory_key('rehearsal'))"
-    elsewhere = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=PROJECT,
-        env=os.environ | {"PYTHONHASHSEED": "1"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+@pytest.fixture
+def open_path() -> Iterator[Path]:
+    """A lock file where every user can reach it."""
+    with traversable_directory() as directory:
+        yield directory / "rehearsal.lock"
 
-    assert int(elsewhere.stdout) == advisory_key("rehearsal") == -3603678004888134892
-    assert advisory_key("rehearsal") != advisory_key("dev_claude")
-    assert -(2**63) <= advisory_key("rehearsal") < 2**63
+
+class TestPreemption:
+    @pytest.mark.parametrize("mode", sorted(GIVES_WAY_TO_CLOSE))
+    def test_close_asks_who_gives_way_to_end(self, path: Path, mode: str) -> None:
+        with running(path, mode) as before:
+            with close(path, PATIENT) as held:
+                (ended,) = held.ended
+
+            assert before.wait() == -signal.SIGTERM
+        assert str(ended).endswith("was ended: close mode needed the lock")
+
+    def test_close_kills_who_does_not_end_in_time(self, path: Path) -> None:
+        with running(path, "trade", at_term=lambda: None) as before:
+            with close(path) as held:
+                assert [ended.was_killed for ended in held.ended] == [True]
+
+            assert before.wait() == -signal.SIGKILL
+
+    @pytest.mark.parametrize("mode", ["close", "flatten", "startup"])
+    def test_close_does_not_end_what_does_not_give_way(self, path: Path, mode: str) -> None:
+        with running(path, mode) as holder:
+            with pytest.raises(Busy, match=f"mode {mode}"), close(path):
+                pytest.fail("the lock was given twice")
+
+            assert holder.is_alive()
+
+    @pytest.mark.parametrize("mode", ["trade", "scan", "heartbeat", "flatten"])
+    def test_nothing_else_ends_anybody(self, path: Path, mode: str) -> None:
+        with running(path, "trade") as holder:
+            with pytest.raises(Busy, match="mode trade"), succeed(path, mode):
+                pytest.fail("the lock was given twice")
+
+            assert holder.is_alive()
+
+
+class TestWhatBecomesOfTheFile:
+    def test_while_it_is_held_nothing(self, path: Path) -> None:
+        with hold_here(path) as held:
+            assert held.problem() is None
+
+    def test_a_removed_one_is_noticed(self, path: Path) -> None:
+        with hold_here(path) as held:
+            path.unlink()
+
+            assert held.problem() == f"the lock file {path} was removed while the run held it"
+
+    def test_a_replaced_one_is_noticed_also_when_another_holds_it(self, path: Path) -> None:
+        with hold_here(path) as held:
+            path.unlink()
+            with hold_here(path) as other:
+                assert other.problem() is None
+                assert held.problem() == f"the lock file {path} was replaced while the run held it"
+            assert other.path.stat().st_size == 0
+
+    def test_a_directory_that_cannot_be_looked_into_is_noticed(self, path: Path) -> None:
+        with hold_here(path) as held:
+            moved = path.parent.rename(path.parent.with_name("moved"))
+            path.parent.write_text("no directory")
+            problem = held.problem()
+            path.parent.unlink()
+            moved.rename(path.parent)
+
+        assert problem == f"the lock file {path} cannot be looked at: Not a directory"
