@@ -21,7 +21,7 @@ from shared.process import Process, same_process, started_ticks
 
 logger = log.get(__name__)
 
-GIVES_WAY_TO_CLOSE = frozenset({"trade", "scan", "heartbeat", "startup"})
+GIVES_WAY_TO_CLOSE = frozenset({"trade", "scan", "heartbeat"})
 """Modes that are ended when close mode needs the lock."""
 
 _LOOKED_AGAIN_AFTER_SECONDS = 0.02

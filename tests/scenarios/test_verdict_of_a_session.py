@@ -51,7 +51,7 @@ async def test_a_run_that_opens_nothing_needs_none(theatre: Theatre, mode: Mode)
 async def test_a_broker_that_cannot_be_read_sells_and_does_not_buy(theatre: Theatre) -> None:
     await theatre.run(Mode.TRADE, scripted(BUYS, [LOG], [DONE]))
     await theatre.trading.execute("DELETE FROM reconciliations")
-    theatre.faults.add(Fault(operation=Operation.POSITIONS, kind=FaultKind.TIME_OUT, times=2))
+    theatre.faults.add(Fault(operation=Operation.POSITIONS, kind=FaultKind.TIME_OUT, times=6))
     more = [call("execute_trade", trade_of(3))]
     outcome = await theatre.run(Mode.TRADE, scripted(more, SELLS, [LOG], [DONE]))
 
