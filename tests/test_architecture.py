@@ -59,6 +59,7 @@ PURE = {
     "rules.market",
     "rules.permission",
     "rules.protection",
+    "rules.quotes",
     "rules.sale",
     "rules.size",
     "tools",
@@ -77,6 +78,7 @@ PURE = {
     "shared.outcome",
     "shared.redaction",
     "shared.schedule",
+    "shared.watch",
     "brokers.drafts",
     "brokers.exposure",
     "brokers.fees",
@@ -86,6 +88,7 @@ PURE = {
     "market.scanner",
     "market.spread",
     "market.ticks",
+    "market.volume_pace",
     "rehearsal.answers",
     "rehearsal.policy",
 }
