@@ -56,7 +56,8 @@ class Seen:
 
 
 def watch(**known: Any) -> Watch:
-    return Watch(symbol="ACME", quantity=10, **{"now": NOW, **known})
+    moment: datetime = known.pop("now", NOW)
+    return Watch(symbol="ACME", quantity=10, now=moment, **known)
 
 
 def at_price(price: str, entry: str = "100", best: str | None = None) -> Watch:
@@ -388,12 +389,13 @@ def made(shape: Sequence[tuple[Direction, Strength]]) -> tuple[Signal, ...]:
     return tuple(one(*part, number) for number, part in enumerate(shape))
 
 
+def said(shape: Sequence[tuple[Direction, Strength]]) -> str:
+    return " and ".join(f"{strength} {direction}" for direction, strength in shape) or "nothing"
+
+
 @pytest.mark.parametrize(
     ("shape", "recommendation", "label"),
-    TABLE,
-    ids=lambda value: (
-        "+".join(f"{d}_{s}" for d, s in value) or "nothing" if isinstance(value, tuple) else value
-    ),
+    [pytest.param(*row, id=said(row[0])) for row in TABLE],
 )
 def test_the_decision_table_decides(
     shape: tuple[tuple[Direction, Strength], ...], recommendation: Recommendation, label: Label
