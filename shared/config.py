@@ -16,6 +16,10 @@ Percent = Annotated[Decimal, Field(ge=0, le=100)]
 Money = Annotated[Decimal, Field(gt=0)]
 Seconds = Annotated[float, Field(gt=0)]
 LockMode = Literal["scan", "trade", "close", "heartbeat", "flatten", "startup"]
+Distance = Annotated[Decimal, Field(ge=Decimal("0.1"), le=100)]
+"""In percent, so that 0.03 meant as 3 % is found out."""
+Rsi = Annotated[Decimal, Field(gt=0, lt=100)]
+Pace = Annotated[Decimal, Field(ge=1, le=1000)]
 VariableName = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
 
 
@@ -163,6 +167,85 @@ class ReconciliationSettings(_Section):
     """A held symbol that moved this far since it was last seen is locked until a person has looked."""
 
 
+class SignalSettings(_Section):
+    """From where on a signal about an open position is given; what each means stands in shared/watch.py."""
+
+    stop_loss_pct: Annotated[Decimal, Field(ge=Decimal("0.1"), le=10)] = Decimal("3.0")
+    """Loss at which a position is left, in percent of the entry."""
+    stop_loss_near_pct: Distance = Decimal("2.0")
+    """Loss that counts against a position."""
+    stop_loss_weak_pct: Distance = Decimal("1.0")
+    """Loss that counts a little."""
+    trailing_stop_pct: Annotated[Decimal, Field(ge=Decimal("0.1"), le=10)] = Decimal("3.0")
+    """How far the stop follows below the best price, and how many points of profit may be given back."""
+    trailing_stop_from_pct: Distance = Decimal("2.0")
+    """Best profit above which giving back counts."""
+    take_profit_pct: Distance = Decimal("8.0")
+    """Profit that is the target."""
+    take_profit_moderate_pct: Distance = Decimal("5.0")
+    """Profit at which taking it counts."""
+    take_profit_weak_pct: Distance = Decimal("3.0")
+    """Profit at which taking it counts a little."""
+    healthy_profit_from_pct: Distance = Decimal("1.0")
+    """Profit that speaks for holding, from here ..."""
+    healthy_profit_to_pct: Distance = Decimal("5.0")
+    """... to here."""
+    rsi_overbought: Rsi = Decimal(85)
+    """RSI at which a position is left."""
+    rsi_high: Rsi = Decimal(75)
+    """RSI that counts against a position."""
+    rsi_weak: Rsi = Decimal(70)
+    """RSI that counts a little."""
+    rsi_momentum_dead: Rsi = Decimal(30)
+    """RSI at or below which the rise is over."""
+    rsi_healthy_from: Rsi = Decimal(40)
+    """RSI that speaks for holding, from here ..."""
+    rsi_healthy_to: Rsi = Decimal(65)
+    """... to here."""
+    volume_dying_pct: Pace = Decimal(25)
+    """Volume for the time of day, in percent of its pace at the entry, at which a position is left."""
+    volume_weak_pct: Pace = Decimal(40)
+    """The same, where it counts against a position."""
+    volume_dying_weak_pct: Pace = Decimal(60)
+    """The same, where it counts a little."""
+    volume_healthy_pct: Pace = Decimal(80)
+    """The same, from where on it speaks for holding."""
+    volume_strong_pct: Pace = Decimal(120)
+    """The same, where it speaks strongly."""
+    volume_window_minutes: Annotated[int, Field(ge=15, le=400)] = 60
+    """Trading time whose volume is compared; a whole session's length compares all of it so far."""
+    below_vwap_pct: Distance = Decimal("2.0")
+    """How far below the session's VWAP counts against a position."""
+    above_vwap_pct: Distance = Decimal("1.0")
+    """How far above it speaks for holding."""
+    below_ema20_pct: Distance = Decimal("1.0")
+    """How far below the EMA of 20 bars counts against a position."""
+    above_ema20_pct: Distance = Decimal("0.5")
+    """How far above it speaks for holding."""
+    time_stop_minutes: Annotated[int, Field(ge=1)] = 180
+    """How long a position is held before that counts against it."""
+    time_stop_near_minutes: Annotated[int, Field(ge=1)] = 120
+    """How long before it counts a little."""
+    minutes_to_close: Annotated[int, Field(ge=1, le=240)] = 10
+    """Before the end of the session, early closes included, at which a position is left."""
+    minutes_to_close_soon: Annotated[int, Field(ge=1, le=240)] = 30
+    """Before that end, where it counts against a position."""
+    minutes_to_lunch: Annotated[int, Field(ge=1, le=240)] = 10
+    """Before the lunch break, where it counts against a position."""
+    overnight_hours: Annotated[int, Field(ge=1)] = 24
+    """How long a position is held before that speaks, weakly, for holding."""
+    max_technicals_age_minutes: Annotated[int, Field(ge=5, le=120)] = 20
+    """Indicators whose last bar ended earlier say nothing about the present."""
+    max_quote_age_seconds: Annotated[float, Field(gt=0, le=300)] = 120.0
+    """Older quotes are no price."""
+    max_clock_skew_seconds: Annotated[float, Field(ge=0, le=60)] = 5.0
+    """Quotes from further in the future are no price."""
+    quote_agreement_pct: Annotated[Decimal, Field(gt=0, le=5)] = Decimal("0.5")
+    """How far two readings may lie apart and still confirm each other."""
+    quote_jump_factor: Annotated[Decimal, Field(ge=2, le=100)] = Decimal(10)
+    """A price this many times the one before, or this part of it, is a fault of the data."""
+
+
 class ScheduleSettings(_Section):
     """When each mode is due, measured from the session's own open and close, half days included."""
 
@@ -261,6 +344,7 @@ class Settings(_Section):
     limits: LimitSettings
     orders: OrderSettings = OrderSettings()
     reconciliation: ReconciliationSettings = ReconciliationSettings()
+    signals: SignalSettings = SignalSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     claude: ClaudeSettings = ClaudeSettings()
     alerts: AlertSettings = AlertSettings()

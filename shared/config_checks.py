@@ -6,6 +6,7 @@ Live trading is refused here, whichever way it is asked for.
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
+from itertools import pairwise
 from urllib.parse import urlsplit
 
 from shared.config import BrokerName, DatabaseSettings, Settings
@@ -170,6 +171,16 @@ def _runs_end_before_they_hang(
             yield Finding(("locks", *path), what)
 
 
+def _signals_in_order(settings: Settings, _environ: Mapping[str, str]) -> Iterator[Finding]:
+    """A rung above the next one would never be reached, or would hide it."""
+    for ladder in _LADDERS:
+        for lower, higher in pairwise(ladder):
+            low, high = getattr(settings.signals, lower), getattr(settings.signals, higher)
+            if low > high:
+                what = f"signals.{lower} must not be above signals.{higher}, {high}, was {low}"
+                yield Finding(("signals", lower), what)
+
+
 def _is_date(text: str) -> bool:
     try:
         return date.fromisoformat(text).isoformat() == text
@@ -191,6 +202,24 @@ _BROKER = ("broker", "name")
 _DATABASE = ("database", "kind")
 _URLS = (("database", "trading_url_env"), ("database", "research_url_env"))
 
+_LADDERS = (
+    ("stop_loss_weak_pct", "stop_loss_near_pct", "stop_loss_pct"),
+    ("take_profit_weak_pct", "take_profit_moderate_pct", "take_profit_pct"),
+    ("healthy_profit_from_pct", "healthy_profit_to_pct"),
+    (
+        *("rsi_momentum_dead", "rsi_healthy_from", "rsi_healthy_to"),
+        *("rsi_weak", "rsi_high", "rsi_overbought"),
+    ),
+    (
+        *("volume_dying_pct", "volume_weak_pct", "volume_dying_weak_pct"),
+        *("volume_healthy_pct", "volume_strong_pct"),
+    ),
+    ("time_stop_near_minutes", "time_stop_minutes"),
+    ("minutes_to_close", "minutes_to_close_soon"),
+)
+"""Settings of which none may be above the next."""
+_SIGNALS: tuple[KeyPath, ...] = tuple(("signals", name) for ladder in _LADDERS for name in ladder)
+
 _CHECKS: tuple[tuple[tuple[KeyPath, ...], Check], ...] = (
     ((), _live),
     ((), _key_stays_private),
@@ -201,4 +230,5 @@ _CHECKS: tuple[tuple[tuple[KeyPath, ...], Check], ...] = (
     ((_BROKER, _DATABASE, ("agent", "id")), _agent_is_the_one_meant),
     ((*_CLAUDE, *_LOCKS), _runs_end_before_they_hang),
     ((("rehearsal", "first_session"),), _first_session_is_a_date),
+    (_SIGNALS, _signals_in_order),
 )

@@ -5,6 +5,8 @@ from pathlib import Path
 from rules.codes import MEANINGS, Code
 from shared.order_life import TRANSITIONS, OrderState
 from shared.paths import PROJECT
+from shared.watch import MEANINGS as MEANINGS_OF_SIGNALS
+from shared.watch import SignalKind
 
 README = PROJECT / "README.md"
 
@@ -25,7 +27,16 @@ def life_table() -> str:
     return "\n".join(rows)
 
 
-GENERATED = {"codes": code_table, "order life": life_table}
+def signal_table() -> str:
+    """List every signal with what it speaks for, how strongly, and when it is given."""
+    rows = ["| signal | speaks for | strength | given at |", "|---|---|---|---|"]
+    for kind in SignalKind:
+        meaning = MEANINGS_OF_SIGNALS[kind]
+        rows.append(f"| `{kind}` | {meaning.direction} | {meaning.strength} | {meaning.when} |")
+    return "\n".join(rows)
+
+
+GENERATED = {"codes": code_table, "order life": life_table, "signals": signal_table}
 """What stands between `<!-- name -->` and `<!-- /name -->`."""
 
 

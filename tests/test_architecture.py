@@ -63,6 +63,7 @@ PURE = {
     "rules.market",
     "rules.permission",
     "rules.protection",
+    "rules.quotes",
     "rules.sale",
     "rules.size",
     "tools",
@@ -85,6 +86,7 @@ PURE = {
     "shared.reconciliation_views",
     "shared.redaction",
     "shared.schedule",
+    "shared.watch",
     "brokers.drafts",
     "brokers.exposure",
     "brokers.fees",
@@ -94,6 +96,7 @@ PURE = {
     "market.scanner",
     "market.spread",
     "market.ticks",
+    "market.volume_pace",
     "rehearsal.answers",
     "rehearsal.policy",
 }

@@ -313,6 +313,39 @@ def test_paper_trading_is_what_it_says(project: Path, variable: str, value: str)
 
 
 @pytest.mark.parametrize(
+    ("signals", "complaint"),
+    [
+        ("{stop_loss_pct: 1.5}", "signals.stop_loss_near_pct must not be above signals.stop_loss_"),
+        ("{rsi_healthy_to: 71}", "signals.rsi_healthy_to must not be above signals.rsi_weak, 70"),
+        ("{volume_dying_pct: 41}", "signals.volume_dying_pct must not be above signals.volume_w"),
+        ("{minutes_to_close: 31}", "signals.minutes_to_close must not be above"),
+        ("{stop_loss_pct: 0.03}", "signals.stop_loss_pct must be 0.1 or more, was 0.03"),
+        ("{stop_loss_pct: 11}", "signals.stop_loss_pct must be 10 or less, was 11"),
+        ("{trailing_stop_pct: 11}", "signals.trailing_stop_pct must be 10 or less, was 11"),
+    ],
+)
+def test_the_rungs_of_a_signal_stand_in_order_and_are_percentages(
+    project: Path, signals: str, complaint: str
+) -> None:
+    [said] = complaints(project, f"{MINIMAL}signals: {signals}\n")
+
+    assert complaint in said
+    assert said.startswith("given.yaml:7: ")
+
+
+@pytest.mark.parametrize(
+    "signals",
+    [
+        *(f"stop_loss_pct: {value}, trailing_stop_pct: {value}" for value in (2, 3, 4)),
+        *(f"rsi_overbought: {value}" for value in (75, 80, 85)),
+        *(f"volume_dying_pct: {value}" for value in (20, 30, 40)),
+    ],
+)
+def test_the_experiments_of_new_york_are_settings_that_load(project: Path, signals: str) -> None:
+    assert loaded(project, f"{MINIMAL}signals: {{{signals}}}\n").settings.signals
+
+
+@pytest.mark.parametrize(
     ("url", "fine"),
     [
         ("https://gateway.example/v1", True),
