@@ -227,3 +227,35 @@ def test_the_same_steps_give_the_same_books(
             return venue.exchange.orders(only_open=False), venue.exchange.account()
 
     assert play(asks_between=True) == play(asks_between=False)
+
+
+class TestWhatHappensOutsideTheOrdersOfTheAgent:
+    def test_money_comes_and_goes_without_a_trade(self, tmp_path: Path) -> None:
+        venue = PaperVenue(tmp_path / "paper.sqlite3")
+        venue.exchange.receive(Decimal("12.50"))
+        venue.exchange.receive(Decimal("-2.50"))
+
+        assert venue.exchange.account().cash == Decimal(100_010)
+        assert venue.exchange.orders(only_open=False) == ()
+
+    def test_a_split_changes_shares_and_not_their_cost(self, tmp_path: Path) -> None:
+        venue = PaperVenue(tmp_path / "paper.sqlite3")
+        venue.exchange.trade_by_somebody_else("ACME", Side.BUY, 15, Decimal(100))
+        venue.exchange.split("ACME", new=1, old=10)
+        (held,) = venue.exchange.positions()
+
+        assert (held.quantity, held.average_price) == (1, 1500)
+        with pytest.raises(ValueError, match="cannot be split"):
+            venue.exchange.split("ACME", new=1, old=10)
+
+    def test_a_liquidation_takes_resting_orders_with_it(self, tmp_path: Path) -> None:
+        venue = PaperVenue(tmp_path / "paper.sqlite3")
+        exchange = venue.exchange
+        exchange.trade_by_somebody_else("ACME", Side.BUY, 10, Decimal(100))
+        exchange.place(sell(10, 120))
+        sold = exchange.trade_by_somebody_else("ACME", Side.SELL, 10, Decimal(99))
+
+        assert (sold.status, exchange.positions()) == (OrderStatus.FILLED, ())
+        assert exchange.orders(only_open=True) == ()
+        with pytest.raises(ValueError, match="cannot sell"):
+            exchange.trade_by_somebody_else("ACME", Side.SELL, 1, Decimal(99))

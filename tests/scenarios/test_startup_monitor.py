@@ -13,6 +13,10 @@ from shared.models import OrderStatus, Side
 from tests.fixtures.operate import AT, change_rows
 from tests.fixtures.rehearsal import Machine, Run
 
+COLUMNS: tuple[str, ...] = (
+    "symbol", "status", "quantity", "entry_price", "exit_price", "exit_reason",
+    "realized_pnl_gross", "stop_loss", "take_profit",
+)  # fmt: skip
 WHY = ("--why", "seen at the broker")
 
 
@@ -24,18 +28,12 @@ def held_symbol(machine: Machine) -> tuple[str, int, Decimal]:
 
 def position_of(machine: Machine, symbol: str) -> dict[str, Any]:
     """The only position there ever was in a symbol."""
-    names = (
-        "symbol", "status", "quantity", "entry_price", "exit_price", "exit_reason",
-        "realized_pnl_gross", "stop_loss", "take_profit",
-    )  # fmt: skip
     rows = machine.query(
         "SELECT symbol, status, quantity, entry_price, exit_price, exit_reason,"
         " realized_pnl_gross, stop_loss, take_profit FROM positions"
     )
-    found: list[dict[str, Any]] = [
-        {**dict(zip(names, row, strict=True))} for row in rows if row[0] == symbol
-    ]
-    (row,) = found
+    (found,) = [row for row in rows if row[0] == symbol]
+    row: dict[str, Any] = dict(zip(COLUMNS, found, strict=True))
     return row
 
 
