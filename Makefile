@@ -7,7 +7,7 @@ SESSION ?=
 BRAIN ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format docs lock stop clean
+.PHONY: help run test faults check format docs lock stop clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -17,6 +17,9 @@ run: $(VENV)/.ready ## Play a trading day; DATA=file.csv.gz plays recorded bars,
 
 test: check ## Check and run all tests
 	$(BIN)/python -m pytest -n 2 --dist loadscope
+
+faults: $(VENV)/.ready-dev ## Inject every fault of the matrix and print it: case, orders at the broker, naked seconds
+	$(BIN)/python -m pytest -n 2 --dist loadscope --matrix tests/faults
 
 check: $(VENV)/.ready-dev ## Format, lint, types
 	$(BIN)/ruff format --check .

@@ -7,6 +7,7 @@ from shared.order_life import TRANSITIONS, OrderState
 from shared.paths import PROJECT
 from shared.watch import MEANINGS as MEANINGS_OF_SIGNALS
 from shared.watch import SignalKind
+from tests.faults.cases import declared_cases, matrix
 
 README = PROJECT / "README.md"
 
@@ -36,7 +37,17 @@ def signal_table() -> str:
     return "\n".join(rows)
 
 
-GENERATED = {"codes": code_table, "order life": life_table, "signals": signal_table}
+def fault_table() -> str:
+    """Draw the matrix of faults from what the tests declare."""
+    return matrix(declared for _, declared in declared_cases())
+
+
+GENERATED = {
+    "codes": code_table,
+    "order life": life_table,
+    "faults": fault_table,
+    "signals": signal_table,
+}
 """What stands between `<!-- name -->` and `<!-- /name -->`."""
 
 
