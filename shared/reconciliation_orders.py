@@ -59,7 +59,8 @@ def _listed(
         )
         return
     oldest = min((order.submitted_at for order in listed), default=now)
-    if not is_absent and not ours.is_leg and (ours.state.is_open or ours.created_at > oldest):
+    is_recent = not ours.is_leg and ours.created_at > oldest
+    if not is_absent and (ours.state.is_open or is_recent):
         what = (
             f"the broker lists {len(listed)} orders and leaves out {ours.name} of"
             f" {ours.created_at:%Y-%m-%d %H:%M} UTC: the list is cut off"

@@ -171,5 +171,5 @@ def _compare(declared: Case, books: Sequence[Books]) -> None:
     orders = sum(len(sent_by_us(orders)) for orders, _ in books)
     naked = sum(naked_seconds(orders, until) for orders, until in books)
 
-    assert orders == declared.orders, f"{declared.id}: orders at the broker"
-    assert naked == declared.naked_seconds, f"{declared.id}: naked seconds"
+    assert orders == declared.orders, f"{declared.id}: {orders} orders at the broker"
+    assert naked == declared.naked_seconds, f"{declared.id}: {naked} naked seconds"
