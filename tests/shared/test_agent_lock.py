@@ -258,13 +258,15 @@ class TestWatch:
     async def test_an_end_in_peace_lets_go_and_fences_nobody_off(
         self, lock_connection: Connection, trading_connection: Connection
     ) -> None:
+        tokens: list[int] = []
         for _ in range(2):
             async with hold_agent(
                 lock_connection, agent_id="rehearsal", role=Role.CYCLE, mode="scan", clock=CLOCK
             ) as sender:
                 await require_newest(trading_connection, agent_id="rehearsal", sender=sender)
+                tokens.append(sender.token)
 
-        assert sender.token == 2
+        assert tokens == [1, 2]
         assert not lock_connection.is_closed()
 
     async def test_the_roles_have_tokens_of_their_own(
