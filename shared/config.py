@@ -15,7 +15,6 @@ from pydantic_core import PydanticCustomError
 Percent = Annotated[Decimal, Field(ge=0, le=100)]
 Money = Annotated[Decimal, Field(gt=0)]
 Seconds = Annotated[float, Field(gt=0)]
-LockMode = Literal["scan", "trade", "close", "heartbeat", "flatten", "startup"]
 Distance = Annotated[Decimal, Field(ge=Decimal("0.1"), le=100)]
 """In percent, so that 0.03 meant as 3 % is found out."""
 Rsi = Annotated[Decimal, Field(gt=0, lt=100)]
@@ -291,12 +290,25 @@ class AlertSettings(_Section):
     """What the call to PING_URL may take."""
 
 
+class LongestRuns(_Section):
+    """How long runs of single modes may hold the lock, where that is not what holds for all."""
+
+    scan: Seconds | None = None
+    trade: Seconds | None = None
+    close: Seconds | None = None
+    heartbeat: Seconds | None = None
+    flatten: Seconds | None = None
+    """Positions sold by a person's command."""
+    startup: Seconds | None = None
+    """The startup monitor."""
+
+
 class LockSettings(_Section):
     """How long a run may hold its agent's lock, and how it is made to let go."""
 
     longest_run_seconds: Seconds = 600.0
     """A run that holds the lock longer hangs: the next run ends it."""
-    longest_run_seconds_by_mode: dict[LockMode, Seconds] = {}
+    longest_run_seconds_by_mode: LongestRuns = LongestRuns()
     """The same for single modes."""
     expired_grace_seconds: Annotated[float, Field(ge=0, le=60)] = 5.0
     """What a run that hangs has to end by itself before it is killed."""
@@ -307,10 +319,8 @@ class LockSettings(_Section):
 
     def longest_seconds(self, mode: str) -> float:
         """Return how long a run of this mode may hold the lock."""
-        of_modes = {
-            str(known): seconds for known, seconds in self.longest_run_seconds_by_mode.items()
-        }
-        return of_modes.get(mode, self.longest_run_seconds)
+        of_mode: float | None = self.longest_run_seconds_by_mode.model_dump().get(mode)
+        return self.longest_run_seconds if of_mode is None else of_mode
 
 
 class LoggingSettings(_Section):

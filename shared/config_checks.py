@@ -158,9 +158,9 @@ def _runs_end_before_they_hang(
     claude, locks = settings.claude, settings.locks
     may_take = claude.cycle_deadline_seconds + claude.request_timeout_seconds
     given = {("longest_run_seconds",): locks.longest_run_seconds} | {
-        ("longest_run_seconds_by_mode", mode): seconds
-        for mode, seconds in locks.longest_run_seconds_by_mode.items()
-        if mode in set(Mode)
+        ("longest_run_seconds_by_mode", mode.value): seconds
+        for mode in Mode
+        if (seconds := getattr(locks.longest_run_seconds_by_mode, mode.value)) is not None
     }
     for path, seconds in given.items():
         if seconds <= may_take:

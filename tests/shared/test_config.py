@@ -184,7 +184,7 @@ def test_a_misspelt_setting_is_shown_with_its_line_and_what_was_meant(project: P
             "rehearsal: {}",
             "rehearsal: {}\nlocks: {longest_run_seconds_by_mode: {trad: 900}}",
             7,
-            "trad",
+            "did you mean trade",
         ),
         ("embedded", "url", 4, "database.trading_url_env is missing, and database.kind is url"),
         ("embedded", "embedded, trading_url_env: A_URL", 4, "no use with an embedded database"),

@@ -194,17 +194,13 @@ def running(
     *,
     locks: LockSettings = PATIENT,
     clock: ManualClock = CLOCK,
-    at_term: Callable[[], None] | None = None,
+    ignores_term: bool = False,
     forge: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
 ) -> Generator[Child]:
     """Run a process that holds the lock and then does nothing more."""
 
     def work(say: Callable[[Any], None]) -> None:
-        if at_term is not None:
-            told = at_term
-            signal.signal(signal.SIGTERM, lambda _number, _frame: told())
-        else:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN if ignores_term else signal.SIG_DFL)
         with hold(path, agent_id="rehearsal", mode=mode, clock=clock, locks=locks):
             if forge is not None:
                 path.write_text(json.dumps(forge(json.loads(path.read_text()))))
@@ -259,7 +255,7 @@ class TestExpiredHolder:
         assert str(ended).endswith("was ended: its lease had ended")
 
     def test_one_that_hangs_on_is_killed(self, path: Path) -> None:
-        with running(path, "close", locks=HANGS_AT_ONCE, at_term=lambda: None) as before:
+        with running(path, "close", locks=HANGS_AT_ONCE, ignores_term=True) as before:
             with succeed(path) as held:
                 assert [ended.was_killed for ended in held.ended] == [True]
 
@@ -285,7 +281,7 @@ class TestExpiredHolder:
                 say(str(error))
 
         with (
-            running(path, "trade", locks=HANGS_AT_ONCE, at_term=lambda: None),
+            running(path, "trade", locks=HANGS_AT_ONCE, ignores_term=True),
             contextlib.ExitStack() as stack,
         ):
             successors = [stack.enter_context(child(work)) for _ in range(5)]
@@ -393,7 +389,7 @@ class TestPreemption:
         assert str(ended).endswith("was ended: close mode needed the lock")
 
     def test_close_kills_who_does_not_end_in_time(self, path: Path) -> None:
-        with running(path, "trade", at_term=lambda: None) as before:
+        with running(path, "trade", ignores_term=True) as before:
             with close(path) as held:
                 assert [ended.was_killed for ended in held.ended] == [True]
 
