@@ -6,7 +6,7 @@ from typing import Any
 
 from brokers.faults import FaultKind, Operation
 from shared.database.broker_reports import record_broker_order
-from shared.models import Fill, Order, OrderStatus
+from shared.models import Fill, Order
 from tests.brokers.replay import stock
 from tests.faults.cases import case
 from tests.faults.steps import bought, dip, entry_state, partly_bought, position, wait
@@ -136,16 +136,23 @@ async def test_f17_an_overfill_is_recorded_and_seen(floor: Floor) -> None:
 @case(
     "F18",
     "a remainder below the lot",
-    injected="30 shares are held of a symbol that trades in lots of 100",
-    orders=2,
-    verdict="sold whole by one order, odd lot or not; nothing is tried again",
+    injected="30 shares are held without a stop, and the symbol now trades in lots of 100",
+    orders=1,
+    naked_seconds=120,
+    verdict="one try a cycle, which the exchange turns down, and one alert; a person sells the odd lot",
 )
-async def test_f18_an_odd_lot_can_be_left_and_is_not_tried_again_and_again(floor: Floor) -> None:
+async def test_f18_a_remainder_that_no_order_fits_is_alerted_once_and_not_tried_without_end(
+    floor: Floor,
+) -> None:
     await bought(floor, 30)
+    floor.venue.exchange.cancel(floor.stops()[0].broker_order_id)
     floor.venue.replay.instruments["ACME"] = stock(lot_size=100)
-    await (await floor.desk()).exit("ACME", why="enough")
-    await floor.tidy()
+    calls = floor.venue.faults.calls(Operation.PLACE)
+    for _ in range(2):
+        wait(floor, 60)
+        await floor.tidy()
+    alerts = await floor.alerts()
 
-    assert floor.held() == 0
-    assert (await position(floor))["status"] == "closed"
-    assert {order.status for order in floor.at_broker()} == {OrderStatus.FILLED}
+    assert floor.venue.faults.calls(Operation.PLACE) == calls + 2
+    assert alerts.count("ACME: 30 shares are not protected") == 1
+    assert (await position(floor))["quantity"] == 30

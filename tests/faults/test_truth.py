@@ -12,7 +12,7 @@ from shared.errors import BrokerUnavailable
 from shared.models import Mode, Order, Position, Side, Verdict
 from standing import Seen, Standpoint, take_stock
 from tests.faults.cases import case
-from tests.faults.steps import bought, buys, position, quiet
+from tests.faults.steps import bought, buys, dip, position, quiet
 from tests.fixtures.floor import SYMBOL, Floor, Watching, draft
 from tests.fixtures.theatre import Theatre
 
@@ -179,17 +179,23 @@ async def test_f20_a_failed_or_empty_read_is_never_flat(floor: Floor) -> None:
 @case(
     "F21",
     "a list of orders that is cut off",
-    injected="the broker lists one of our three orders, and knows the others by their ids",
-    orders=1,
+    injected="the broker lists three of our six orders, and knows the others by their ids",
+    orders=2,
     verdict="the count does not fit: unreadable, nothing is concluded from what is missing",
 )
 async def test_f21_an_order_that_the_list_leaves_out_is_not_gone(floor: Floor) -> None:
     await bought(floor)
-    seen = await compare(floor, Showing(floor, listed=1))
+    floor.list_another("OTHER")
+    await (await floor.desk()).enter(dip(symbol="OTHER"), why="a dip")
+    seen = await compare(floor, Showing(floor, listed=3))
+    statuses = await floor.rows(
+        "SELECT status FROM orders WHERE order_purpose = 'entry' ORDER BY 1"
+    )
 
     assert seen.found.verdict is Verdict.UNREADABLE
-    assert "truncated_orders" in found(seen)
+    assert found(seen) == {"truncated_orders"}
     assert await locks(floor) == []
+    assert [row["status"] for row in statuses] == ["accepted", "filled"]
 
 
 @case(
