@@ -37,10 +37,10 @@ class Points:
         if len(self.names) - 1 == self.at:
             self.act()
 
-    async def around(self, name: str, call: Awaitable[Answer]) -> Answer:
+    async def around(self, name: str, call: Callable[[], Awaitable[Answer]]) -> Answer:
         """Have a point before a call and one after it."""
         self.reach(f"before {name}")
-        answer = await call
+        answer = await call()
         self.reach(f"after {name}")
         return answer
 
@@ -61,29 +61,33 @@ class _WatchedConnection:
         return getattr(self._connection, name)
 
     async def execute(self, query: str, *arguments: object) -> Any:
-        return await self._run(query, self._connection.execute(query, *arguments))
+        return await self._run(query, lambda: self._connection.execute(query, *arguments))
 
     async def fetch(self, query: str, *arguments: object) -> Any:
-        return await self._run(query, self._connection.fetch(query, *arguments))
+        return await self._run(query, lambda: self._connection.fetch(query, *arguments))
 
     async def fetchrow(self, query: str, *arguments: object) -> Any:
-        return await self._run(query, self._connection.fetchrow(query, *arguments))
+        return await self._run(query, lambda: self._connection.fetchrow(query, *arguments))
 
     async def fetchval(self, query: str, *arguments: object) -> Any:
-        return await self._run(query, self._connection.fetchval(query, *arguments))
+        return await self._run(query, lambda: self._connection.fetchval(query, *arguments))
 
     def transaction(self, **options: Any) -> "_WatchedTransaction":
-        outermost = not self._connection.is_in_transaction()
+        outermost = not self._is_inside()
         return _WatchedTransaction(
             self._connection.transaction(**options), self._points if outermost else Points()
         )
 
-    async def _run(self, query: str, call: Awaitable[Answer]) -> Answer:
+    async def _run(self, query: str, call: Callable[[], Awaitable[Answer]]) -> Answer:
         """Run a statement; a write outside every transaction is a commit of its own."""
         write = _WRITE.match(query)
-        if write is None or self._connection.is_in_transaction():
-            return await call
+        if write is None or self._is_inside():
+            return await call()
         return await self._points.around(f"{write[1].lower()} {write[2]}", call)
+
+    def _is_inside(self) -> bool:
+        """Whether a transaction is under way; asyncpg cannot say so of a connection that is gone."""
+        return not self._connection.is_closed() and self._connection.is_in_transaction()
 
 
 class _WatchedTransaction:
@@ -95,7 +99,7 @@ class _WatchedTransaction:
         await self._inner.start()
 
     async def commit(self) -> None:
-        await self._points.around("the commit", self._inner.commit())
+        await self._points.around("the commit", self._inner.commit)
 
     async def rollback(self) -> None:
         await self._inner.rollback()
@@ -113,30 +117,34 @@ class WatchedBroker:
         return self._broker.capabilities
 
     async def account(self) -> Account:
-        return await self._points.around("reading the account", self._broker.account())
+        return await self._points.around("reading the account", self._broker.account)
 
     async def positions(self) -> tuple[Position, ...]:
-        return await self._points.around("reading positions", self._broker.positions())
+        return await self._points.around("reading positions", self._broker.positions)
 
     async def orders(self, *, only_open: bool, since: datetime | None = None) -> tuple[Order, ...]:
-        reading = self._broker.orders(only_open=only_open, since=since)
-        return await self._points.around("reading orders", reading)
+        return await self._points.around(
+            "reading orders", lambda: self._broker.orders(only_open=only_open, since=since)
+        )
 
     async def order_by_client_id(self, client_order_id: str) -> Order | None:
-        looking = self._broker.order_by_client_id(client_order_id)
-        return await self._points.around("looking an order up", looking)
+        return await self._points.around(
+            "looking an order up", lambda: self._broker.order_by_client_id(client_order_id)
+        )
 
     async def instrument(self, symbol: str) -> Instrument | None:
-        return await self._points.around("reading an instrument", self._broker.instrument(symbol))
+        return await self._points.around(
+            "reading an instrument", lambda: self._broker.instrument(symbol)
+        )
 
     async def place_order(self, approved: ApprovedOrder) -> Order:
-        return await self._points.around("placing", self._broker.place_order(approved))
+        return await self._points.around("placing", lambda: self._broker.place_order(approved))
 
     async def replace_order(self, approved: ApprovedOrder) -> Order:
-        return await self._points.around("replacing", self._broker.replace_order(approved))
+        return await self._points.around("replacing", lambda: self._broker.replace_order(approved))
 
     async def cancel_order(self, approved: ApprovedCancel) -> Order:
-        return await self._points.around("cancelling", self._broker.cancel_order(approved))
+        return await self._points.around("cancelling", lambda: self._broker.cancel_order(approved))
 
     async def disconnect(self) -> None:
         await self._broker.disconnect()

@@ -11,9 +11,9 @@ from tests.fixtures.floor import Floor, draft, record_of
 from tests.fixtures.theatre import sale_of, trade_of
 
 
-def dip(quantity: int = 10) -> OrderRequest:
+def dip(quantity: int = 10, **changes: Any) -> OrderRequest:
     """An entry that rests a percent below the market."""
-    return draft(quantity, limit="99.00", take_profit=Decimal(102))
+    return draft(quantity, limit="99.00", take_profit=Decimal(102), **changes)
 
 
 def wait(floor: Floor, seconds: float) -> None:
