@@ -1,0 +1,175 @@
+"""What an agent must survive, one case a test: what is injected, and what the exchange's books must then show.
+
+A test that is a case declares all of it; orders and naked seconds are counted from the books after the test
+and compared with what it declared, so that the table in the README can be made without running anything.
+"""
+
+import functools
+import importlib
+import inspect
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from brokers.exposure import naked_spells
+from shared.models import Order, Side
+from tests.fixtures.floor import Floor
+from tests.fixtures.rehearsal import Machine
+from tests.fixtures.theatre import Theatre
+
+Test = Callable[..., Any]
+
+OUR_PREFIX = "cat-"
+"""How the client order ids of the agent begin."""
+
+REQUIRED = (
+    *(f"F{number:02}" for number in range(1, 27) if number != 19),
+    *(f"F19{letter}" for letter in "abcde"),
+    *(f"F{number}" for number in range(42, 52)),
+    *(
+        f"R{number:02}"
+        for number in (
+            5, 10, 11, 12, 13, 14, 16, 17, 19, 20, 28, 32, 33, 34, 46, 48, 50, 55, 63, 65,
+        )
+    ),
+)  # fmt: skip
+"""F: what an agent must survive. R: what happened to the one before it. Each has exactly one test."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One case, as its test declares it."""
+
+    id: str
+    title: str
+    injected: str
+    orders: int
+    """How many orders the agent sent that the exchange has."""
+    naked_seconds: int
+    """How long shares of the agent were without a stop, up to the end of the story."""
+    verdict: str
+    """What the agent makes of it."""
+
+
+def case(
+    id: str,  # noqa: A002 (it is the case's id, wherever it is written)
+    title: str,
+    *,
+    injected: str,
+    orders: int,
+    verdict: str,
+    naked_seconds: int = 0,
+) -> Callable[[Test], Test]:
+    """Declare a test to be a case; after it, what was declared is compared with the exchange's books."""
+    declared = Case(
+        id=id,
+        title=title,
+        injected=injected,
+        orders=orders,
+        naked_seconds=naked_seconds,
+        verdict=verdict,
+    )
+
+    def declare(test: Test) -> Test:
+        wrapped = _checked_async if inspect.iscoroutinefunction(test) else _checked
+        checked = functools.wraps(test)(functools.partial(wrapped, test, declared))
+        return _with_case(checked, declared)
+
+    return declare
+
+
+def declared_cases(folder: Path | None = None) -> tuple[tuple[str, Case], ...]:
+    """Return every case with the node id of its test, by case id."""
+    found = [
+        (f"tests/faults/{path.name}::{name}", declared)
+        for path in sorted((folder or Path(__file__).parent).glob("test_*.py"))
+        for name, declared in _cases_of(f"tests.faults.{path.stem}")
+    ]
+    return tuple(sorted(found, key=lambda pair: (pair[1].id, pair[0])))
+
+
+def matrix(cases: Iterable[Case], passed: Mapping[str, str] | None = None) -> str:
+    """Draw the table of cases; with how each ended where that is known."""
+    ended = ["case", "injected", "orders at the broker", "naked seconds", "verdict"]
+    ended += [] if passed is None else ["test"]
+    lines = [_row(ended), "|---|---|---|---|---|" + ("" if passed is None else "---|")]
+    for one in cases:
+        cells = [f"{one.id} {one.title}", one.injected, f"{one.orders}"]
+        cells += [f"{one.naked_seconds}", one.verdict]
+        cells += [] if passed is None else [passed.get(one.id, "not run")]
+        lines.append(_row(cells))
+    return "\n".join(lines)
+
+
+def sent_by_us(orders: Iterable[Order]) -> tuple[Order, ...]:
+    """Orders that the agent sent, by the client order ids that only it gives."""
+    return tuple(o for o in orders if (o.client_order_id or "").startswith(OUR_PREFIX))
+
+
+def naked_seconds(orders: Sequence[Order], until: datetime) -> float:
+    """Seconds in which shares of the agent had no stop; what somebody else bought is not its own."""
+    ours = {order.broker_order_id for order in sent_by_us(orders)}
+    counted = [o for o in orders if o.side is Side.SELL or o.broker_order_id in ours]
+    return sum(spell.seconds(until) for spell in naked_spells(counted, until))
+
+
+def _row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _with_case(test: Test, declared: Case) -> Test:
+    test.__dict__["case"] = declared
+    return test
+
+
+def _cases_of(module: str) -> Iterator[tuple[str, Case]]:
+    for name, value in vars(importlib.import_module(module)).items():
+        declared = getattr(value, "case", None)
+        if isinstance(declared, Case):
+            yield name, declared
+
+
+async def _checked_async(test: Test, declared: Case, **arguments: Any) -> None:
+    running: Awaitable[None] = test(**arguments)
+    await running
+    books = [await _books_of(value) for value in arguments.values()]
+    _compare(declared, [found for found in books if found is not None])
+
+
+def _checked(test: Test, declared: Case, **arguments: Any) -> None:
+    test(**arguments)
+    machines = [value for value in arguments.values() if isinstance(value, Machine)]
+    _compare(declared, [_books_of_machine(machine) for machine in machines])
+
+
+Books = tuple[tuple[Order, ...], datetime]
+
+
+async def _books_of(value: object) -> Books | None:
+    match value:
+        case Floor():
+            return value.venue.exchange.orders(only_open=False), value.venue.clock.now()
+        case Theatre():
+            stage = value.stage()
+            broker = stage.broker()
+            try:
+                return await broker.orders(only_open=False), stage.clock.now()
+            finally:
+                await broker.disconnect()
+        case _:
+            return None
+
+
+def _books_of_machine(machine: Machine) -> Books:
+    with machine.at_the_exchange() as exchange:
+        return exchange.orders(only_open=False), exchange.account().at
+
+
+def _compare(declared: Case, books: Sequence[Books]) -> None:
+    orders = sum(len(sent_by_us(orders)) for orders, _ in books)
+    naked = sum(naked_seconds(orders, until) for orders, until in books)
+
+    assert orders == declared.orders, f"{declared.id}: orders at the broker"
+    assert naked == declared.naked_seconds, f"{declared.id}: naked seconds"
