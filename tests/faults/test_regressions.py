@@ -466,7 +466,7 @@ async def test_r65_what_was_found_before_the_end_is_kept(theatre: Theatre) -> No
             running.cancel()
         return scans(request)
 
-    running = asyncio.create_task(theatre.run(Mode.SCAN, policy))
+    running = asyncio.create_task(theatre.run(Mode.TRADE, policy))
     outcome = await running
     tools = await theatre.rows("SELECT name, is_error FROM tool_calls")
 
