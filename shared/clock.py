@@ -1,6 +1,5 @@
 """The one seam through which Catalyst learns the time, and waits."""
 
-import asyncio
 import sys
 import time
 from dataclasses import dataclass
@@ -32,6 +31,8 @@ class SystemClock:
 
     async def sleep(self, seconds: float) -> None:
         """Wait that long."""
+        import asyncio  # the log needs a clock and no event loop
+
         await asyncio.sleep(seconds)
 
 
@@ -56,6 +57,8 @@ class ManualClock:
 
     async def sleep(self, seconds: float) -> None:
         """Move that much forward; nobody has to wait for it."""
+        import asyncio
+
         self.move_to(self._now + timedelta(seconds=seconds))
         await asyncio.sleep(0)
 

@@ -67,12 +67,19 @@ def test_only_the_text_of_a_headline_is_untrusted_and_its_age_is_whole_minutes()
 
 
 @pytest.mark.parametrize(
-    ("status", "uncovered"),
-    [(OrderStatus.ACCEPTED, 3), (OrderStatus.HELD, 10), (OrderStatus.PARTIALLY_FILLED, 3)],
+    ("status", "entry_is_open", "uncovered"),
+    [
+        (OrderStatus.ACCEPTED, False, 3),
+        (OrderStatus.PARTIALLY_FILLED, False, 3),
+        (OrderStatus.HELD, False, 3),
+        (OrderStatus.HELD, True, 10),
+    ],
+    ids=["accepted", "partly filled", "held and healthy", "held until its entry has filled"],
 )
 def test_a_position_tells_how_many_shares_no_stop_protects(
-    status: OrderStatus, uncovered: int
+    status: OrderStatus, entry_is_open: bool, uncovered: int
 ) -> None:
+    entry = order("B0", status=OrderStatus.PARTIALLY_FILLED)
     stop = order(
         side=Side.SELL,
         order_type=OrderType.STOP,
@@ -82,7 +89,9 @@ def test_a_position_tells_how_many_shares_no_stop_protects(
         stop_price=Decimal(98),
         parent_order_id="B0",
     )
-    answer = tool_answers.position(position(), snapshot(open_orders=(stop,)))
+    answer = tool_answers.position(
+        position(), snapshot(open_orders=(*((entry,) if entry_is_open else ()), stop))
+    )
 
     assert answer["shares_without_stop"] == uncovered
 

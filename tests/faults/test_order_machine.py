@@ -329,12 +329,12 @@ def test_whatever_happens_orders_stay_single_protected_and_true(
 ) -> None:
     tally = Tally()
 
-    @seed(SEED)
-    def machine() -> OrderMachine:
-        return OrderMachine(postgres_server, trading_template, tally)
+    class Machine(OrderMachine):
+        def __init__(self) -> None:
+            super().__init__(postgres_server, trading_template, tally)
 
     run_state_machine_as_test(
-        machine,
+        seed(SEED)(Machine),
         settings=settings(
             max_examples=EXAMPLES,
             stateful_step_count=STEPS,
@@ -342,7 +342,7 @@ def test_whatever_happens_orders_stay_single_protected_and_true(
             database=None,
             derandomize=False,
             phases=(Phase.generate, Phase.shrink),
-            suppress_health_check=list(HealthCheck),
+            suppress_health_check=tuple(HealthCheck),
             print_blob=True,
         ),
     )

@@ -24,7 +24,7 @@ def between(first: Sequence[Json], home: Path, *, halts: bool, then: Policy) -> 
     def reply(asked: Json) -> Sequence[Json]:
         if left:
             return left.pop()
-        if not (home / "state").exists():
+        if not (home / "state" / "rehearsal.json").exists():
             by_person = halt if halts else reduce
             order = by_person(None, agent_id="rehearsal", home=home, why="fire", by="me", at=AT)
             # the cycle's own event loop is busy with being asked
