@@ -342,7 +342,7 @@ def test_whatever_happens_orders_stay_single_protected_and_true(
             database=None,
             derandomize=False,
             phases=(Phase.generate, Phase.shrink),
-            suppress_health_check=tuple(HealthCheck),
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
             print_blob=True,
         ),
     )
