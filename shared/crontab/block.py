@@ -14,7 +14,7 @@ from pathlib import Path
 
 from market.calendar import Calendar
 from shared.config import ScheduleSettings
-from shared.crontab.firings import Job, all_sessions, expressions
+from shared.crontab.firings import Job, expressions, kinds_of_sessions
 from shared.errors import ConfigError
 
 ENV, FLOCK = "/usr/bin/env", "/usr/bin/flock"
@@ -143,7 +143,7 @@ def foreign_problems(foreign: str) -> tuple[str, ...]:
 
 def _lines(installation: Installation, plan: Plan) -> Iterator[str]:
     yield f"# {plan.agent}, {plan.calendar.exchange}"
-    sessions = all_sessions(plan.calendar)
+    sessions = kinds_of_sessions(plan.calendar)
     for job in Job:
         words = escaped(command(installation, plan.agent, job))
         for fields in expressions(plan.schedule, sessions, job):

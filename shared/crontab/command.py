@@ -3,7 +3,7 @@
 import difflib
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -21,6 +21,9 @@ from shared.paths import PROJECT, data_directory
 _PINNED = ("CATALYST_HOME", "XDG_DATA_HOME")
 """What decides where the data directory is; cron would not hand it on."""
 
+Planner = Callable[[Sequence[str], Mapping[str, str], Path], tuple[Plan, ...]]
+"""Finds the plans of agents by name: `plans.configured`, or what stands in for it."""
+
 
 def main(
     argv: Sequence[str] | None = None,
@@ -31,13 +34,15 @@ def main(
     clock: Clock | None = None,
     localtime: Path = host.LOCALTIME,
     project: Path = PROJECT,
+    planner: Planner = plans.configured,
 ) -> int:
     """Do one command and return the exit code: 0 done, 1 check found a difference, 2 usage."""
     out, err = stdout or sys.stdout, stderr or sys.stderr
     arguments = parse(argv)
     given = os.environ if environ is None else environ
     try:
-        place = Place.find(arguments, environment.read_environment(project, given), project)
+        known = environment.read_environment(project, given)
+        place = Place.find(arguments, known, project, planner)
         desk = _Desk(place, clock or SystemClock(), localtime, out)
         return desk.carry_out(arguments.command)
     except CatalystError as error:
@@ -54,9 +59,12 @@ class Place:
     project: Path
     installation: Installation
     program: CrontabProgram
+    planner: Planner
 
     @classmethod
-    def find(cls, arguments: Arguments, environ: Mapping[str, str], project: Path) -> "Place":
+    def find(
+        cls, arguments: Arguments, environ: Mapping[str, str], project: Path, planner: Planner
+    ) -> "Place":
         """Find the directories that the runs will use, whatever environment cron gives them."""
         return cls(
             arguments=arguments,
@@ -64,6 +72,7 @@ class Place:
             project=project,
             installation=installation(environ, project, arguments.user_home),
             program=CrontabProgram(arguments.crontab_program),
+            planner=planner,
         )
 
     def plans(self, present: str | None = None) -> tuple[Plan, ...]:
@@ -76,7 +85,7 @@ class Place:
         names = names or ((own,) if own else ())
         if not names:
             raise ConfigError("no agent is named: give --agent NAME, or set AGENT_ID")
-        return plans.configured(names, self.environ, self.project)
+        return self.planner(names, self.environ, self.project)
 
 
 def installation(

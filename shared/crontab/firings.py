@@ -78,11 +78,17 @@ def expressions(
     )
 
 
-def all_sessions(calendar: Calendar) -> tuple[SessionHours, ...]:
-    """Return every session of the calendar's table."""
+def kinds_of_sessions(calendar: Calendar) -> tuple[SessionHours, ...]:
+    """Return one session of the calendar's table for each weekday and hours in UTC that occur in it."""
     span = (calendar.last_date - calendar.first_date).days
     days = (calendar.first_date + timedelta(days=offset) for offset in range(span + 1))
-    return tuple(hours for day in days if (hours := calendar.session_on(day)) is not None)
+    found = (hours for day in days if (hours := calendar.session_on(day)) is not None)
+    return tuple({_kind(hours): hours for hours in found}.values())
+
+
+def _kind(hours: SessionHours) -> tuple[int, tuple[Firing, ...]]:
+    day = hours.session_date
+    return day.weekday(), tuple(_firing(at, day) for part in hours.parts for at in part)
 
 
 def _firing(at: datetime, session_date: date) -> Firing:
