@@ -31,7 +31,7 @@ format: $(VENV)/.ready-dev ## Put the code into shape
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: $(VENV)/.ready-dev ## Renew the generated parts of the README
+docs: $(VENV)/.ready-dev ## Renew the generated parts of the README and the crontabs in cron/
 	@$(BIN)/python -m tests.documentation
 
 lock: $(VENV)/.ready-dev ## Pin what requirements*.in name, with hashes

@@ -248,6 +248,8 @@ class SignalSettings(_Section):
 class ScheduleSettings(_Section):
     """When each mode is due, measured from the session's own open and close, half days included."""
 
+    startup_minutes_before_open: Annotated[int, Field(ge=1, le=300)] = 40
+    """When broker and records are brought level, before the scan."""
     scan_minutes_before_open: Annotated[int, Field(ge=1, le=240)] = 30
     first_trade_minutes_after_open: Annotated[int, Field(ge=1, le=240)] = 30
     trade_every_minutes: Annotated[int, Field(ge=5, le=240)] = 30

@@ -21,9 +21,17 @@ class Slot:
 
     mode: Mode
     at: datetime
+    until: datetime | None = None
+    """A close stays due up to, and without, this end of its part; None where the grace decides."""
 
     def __post_init__(self) -> None:
         require_aware(self.at, "at")
+
+    def is_due(self, now: datetime, grace_minutes: int) -> bool:
+        """Whether a run that starts at `now` still serves this slot."""
+        if self.until is not None:
+            return self.at <= now < self.until
+        return self.at <= now <= self.at + _minutes(grace_minutes)
 
 
 def slots(schedule: ScheduleSettings, hours: SessionHours) -> tuple[Slot, ...]:
@@ -43,11 +51,15 @@ def slots(schedule: ScheduleSettings, hours: SessionHours) -> tuple[Slot, ...]:
     )
 
 
+def startup_at(schedule: ScheduleSettings, hours: SessionHours) -> datetime:
+    """When the startup monitor brings broker and records level, before anything else of that session."""
+    return hours.opens_at - _minutes(schedule.startup_minutes_before_open)
+
+
 def due_slot(slots: Sequence[Slot], mode: Mode, now: datetime, grace_minutes: int) -> Slot | None:
-    """The latest slot of that mode that began at most `grace_minutes` ago, or None: then nothing is due."""
-    grace = _minutes(grace_minutes)
-    begun = [slot for slot in slots if slot.mode is mode and slot.at <= now <= slot.at + grace]
-    return max(begun, key=lambda slot: slot.at, default=None)
+    """The latest slot of that mode that is due, or None: then nothing is."""
+    due = [slot for slot in slots if slot.mode is mode and slot.is_due(now, grace_minutes)]
+    return max(due, key=lambda slot: slot.at, default=None)
 
 
 def next_slot(slots: Sequence[Slot], after: datetime, mode: Mode | None = None) -> Slot | None:
@@ -72,7 +84,7 @@ def _during(schedule: ScheduleSettings, part: tuple[datetime, datetime]) -> tupl
     close_at = closes - _minutes(schedule.close_minutes_before_close)
     found = [Slot(mode=Mode.TRADE, at=at) for at in _trade_times(schedule, part)]
     if close_at >= opens:
-        found.append(Slot(mode=Mode.CLOSE, at=close_at))
+        found.append(Slot(mode=Mode.CLOSE, at=close_at, until=closes))
     return tuple(sorted(found, key=lambda slot: slot.at))
 
 
@@ -89,10 +101,12 @@ def _problems(schedule: ScheduleSettings, longest_part: int) -> Iterator[str]:
             f"close_minutes_before_close must be less than last_trade_minutes_before_close, "
             f"was {close} against {last}"
         )
-    if grace >= close:
+    startup, scan = schedule.startup_minutes_before_open, schedule.scan_minutes_before_open
+    if startup - grace < scan:
         yield (
-            f"grace_minutes must be less than close_minutes_before_close, was {grace} against {close}: "
-            f"the close run could start after the close"
+            f"startup_minutes_before_open less grace_minutes must not be less than "
+            f"scan_minutes_before_open, was {startup} less {grace} against {scan}: the scan could "
+            f"come before the books are level"
         )
     if grace >= schedule.trade_every_minutes:
         yield (

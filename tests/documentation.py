@@ -1,15 +1,30 @@
-"""Parts of the README that follow from the code; `make docs` writes them, a test holds them equal."""
+"""Parts of the README, and crontabs, that follow from the code; `make docs` writes them, tests hold them."""
 
+from datetime import UTC, date
 from pathlib import Path
 
 from rules.codes import MEANINGS, Code
+from shared.crontab import plans
+from shared.crontab.block import Installation, block
+from shared.due import Due
+from shared.models import Mode
 from shared.order_life import TRANSITIONS, OrderState
 from shared.paths import PROJECT
 from shared.watch import MEANINGS as MEANINGS_OF_SIGNALS
 from shared.watch import SignalKind
+from tests.cron_days import days_between, lines, play
 from tests.faults.cases import declared_cases, matrix
 
 README = PROJECT / "README.md"
+CRON = PROJECT / "cron"
+EXAMPLE = Installation(
+    project=Path("/opt/catalyst"),
+    home=Path("/var/lib/catalyst"),
+    logs=Path("/opt/catalyst/logs"),
+)
+"""Where the committed crontabs take Catalyst to lie, run by root."""
+SWITCHES = (date(2026, 3, 8), date(2026, 11, 1), date(2027, 3, 14), date(2027, 11, 7))
+"""Sundays on which New York changes its clocks."""
 
 
 def code_table() -> str:
@@ -42,11 +57,61 @@ def fault_table() -> str:
     return matrix(declared for _, declared in declared_cases())
 
 
+def dst_table() -> str:
+    """Play the weeks around New York's changes of clock and list what fired, and what of it was due."""
+    [plan] = plans.of_machine("hub", {}, PROJECT)
+    crontab = lines(block(EXAMPLE, [plan]))
+    rows = [
+        "| session in New York | UTC offset | scan | trade | close | heartbeat | fired in vain |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for switch in SWITCHES:
+        for day in days_between(*_week_around(switch)):
+            if plan.calendar.session_on(day) is not None:
+                judged = tuple(play(crontab, plan, [day]))
+                due = [one for one in judged if isinstance(one.verdict, Due)]
+                local = judged[0].at.astimezone(plan.calendar.timezone)
+                times = {
+                    mode: [f"{one.at.astimezone(UTC):%H:%M}" for one in due if one.mode is mode]
+                    for mode in Mode
+                }
+                shown = [_span(times[mode]) for mode in Mode]
+                cells = [f"{day:%a} {day}", f"{local:%z}", *shown, str(len(judged) - len(due))]
+                rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def crontabs() -> dict[Path, str]:
+    """Write the crontab of every machine, for Catalyst in /opt/catalyst."""
+    return {
+        CRON / f"{machine}.crontab": (
+            f"# The crontab of {machine}, made by `make docs`; `python -m shared.crontab install` puts\n"
+            f"# the same lines, with the paths of the checkout, into the crontab of whoever runs it.\n"
+            f"# There is room here for {_ROOM[machine]}.\n"
+            + block(EXAMPLE, plans.of_machine(machine, {}, PROJECT))
+        )
+        for machine in plans.machines(PROJECT)
+    }
+
+
+_ROOM = {"hub": "big_bro and the doctor", "intl": "the doctor"}
+
+
+def _week_around(switch: date) -> tuple[date, date]:
+    """Return the Thursday before and the Tuesday after a Sunday."""
+    return date.fromordinal(switch.toordinal() - 3), date.fromordinal(switch.toordinal() + 2)
+
+
+def _span(times: list[str]) -> str:
+    return times[0] if len(times) == 1 else f"{times[0]} to {times[-1]}, {len(times)} times"
+
+
 GENERATED = {
     "codes": code_table,
     "order life": life_table,
     "faults": fault_table,
     "signals": signal_table,
+    "dst": dst_table,
 }
 """What stands between `<!-- name -->` and `<!-- /name -->`."""
 
@@ -62,8 +127,10 @@ def with_generated_parts(text: str) -> str:
 
 
 def main(readme: Path = README) -> None:
-    """Renew the README in place."""
+    """Renew the README in place, and the crontabs."""
     readme.write_text(with_generated_parts(readme.read_text()))
+    for path, text in crontabs().items():
+        path.write_text(text)
 
 
 if __name__ == "__main__":

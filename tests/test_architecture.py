@@ -46,6 +46,7 @@ LAYERS = {
     "rules": 3,
     "shared.operate": 6,
     "shared.alerts": 6,  # a program of its own
+    "shared.crontab": 6,
     "shared": 2,
     "shared.models": 1,
     "shared.errors": 1,
@@ -75,6 +76,10 @@ PURE = {
     "shared.config_checks",
     "shared.config_sentences",
     "shared.conversation",
+    "shared.crontab.block",
+    "shared.crontab.firings",
+    "shared.crontab.upcoming",
+    "shared.due",
     "shared.halts",
     "shared.identity",
     "shared.ledger",
@@ -104,7 +109,7 @@ PURE = {
 PURE_MAY_IMPORT = {
     "abc", "bisect", "collections", "copy", "dataclasses", "datetime", "decimal", "difflib", "enum",
     "fractions", "functools", "hashlib", "heapq", "itertools", "json", "math", "numbers", "operator",
-    "pydantic", "pydantic_core", "re", "statistics", "string", "textwrap", "types", "typing",
+    "pydantic", "pydantic_core", "re", "shlex", "statistics", "string", "textwrap", "types", "typing",
     "unicodedata", "zoneinfo",
     "pathlib.Path",  # as a type of what others read
     "urllib.parse",
@@ -149,6 +154,7 @@ ENVIRONMENT_PLACES = {
     ("position_monitor.py", "main"),
     ("rehearsal/day.py", "main"),
     ("shared/operate/command.py", "main"),
+    ("shared/crontab/command.py", "main"),
     ("benchmarks/run_cost.py", "main"),
     ("shared/embedded_postgres/__main__.py", "<module>"),  # programs of their own, which pass it on
     ("shared/migrate.py", "<module>"),

@@ -12,7 +12,7 @@ import unified_agent
 from shared.config import Settings
 from shared.models import Mode
 from shared.paths import PROJECT
-from tests.documentation import README, with_generated_parts
+from tests.documentation import CRON, README, crontabs, with_generated_parts
 
 TEXT = README.read_text()
 MAKEFILE = (PROJECT / "Makefile").read_text()
@@ -20,6 +20,12 @@ MAKEFILE = (PROJECT / "Makefile").read_text()
 
 def test_generated_parts_are_up_to_date() -> None:
     assert with_generated_parts(TEXT) == TEXT, "make docs renews them"
+
+
+def test_the_committed_crontabs_are_what_schedule_and_calendar_make() -> None:
+    found = {path: path.read_text() for path in CRON.glob("*.crontab")}
+
+    assert found == crontabs(), "make docs renews them"
 
 
 def test_every_make_target_that_is_named_exists_and_says_what_it_does() -> None:

@@ -131,6 +131,20 @@ def test_a_slot_is_due_from_its_moment_until_the_grace_is_over(
     new_york: Calendar, late_seconds: int, is_due: bool
 ) -> None:
     found = slots(ScheduleSettings(), session_of(new_york, DAY))
+    trade = next(slot for slot in found if slot.mode is Mode.TRADE)
+
+    due = due_slot(found, Mode.TRADE, trade.at + timedelta(seconds=late_seconds), 5)
+
+    assert due == (trade if is_due else None)
+
+
+@pytest.mark.parametrize(
+    ("late_seconds", "is_due"), [(-1, False), (0, True), (599, True), (600, False)]
+)
+def test_a_close_is_due_until_its_part_of_the_session_ends(
+    new_york: Calendar, late_seconds: int, is_due: bool
+) -> None:
+    found = slots(ScheduleSettings(), session_of(new_york, DAY))
     close = next(slot for slot in found if slot.mode is Mode.CLOSE)
 
     due = due_slot(found, Mode.CLOSE, close.at + timedelta(seconds=late_seconds), 5)
@@ -178,10 +192,15 @@ def test_a_schedule_for_one_long_session_can_be_too_wide_for_one_with_a_lunch_br
             "have no trade slot",
         ),
         (ScheduleSettings(close_minutes_before_close=30), "close_minutes_before_close must be"),
-        (ScheduleSettings(grace_minutes=10), "could start after the close"),
+        (ScheduleSettings(startup_minutes_before_open=34), "before the books are level"),
         (ScheduleSettings(trade_every_minutes=5), "two trade slots would be due at once"),
     ],
-    ids=["no trade slot", "close before last trade", "grace past the close", "grace past the next"],
+    ids=[
+        "no trade slot",
+        "close before last trade",
+        "startup after the scan",
+        "grace past the next",
+    ],
 )
 def test_a_schedule_that_cannot_work_is_named(schedule: ScheduleSettings, words: str) -> None:
     assert any(words in problem for problem in problems(schedule, "XNYS"))
