@@ -20,16 +20,11 @@ from market import calendar
 from rehearsal.stage import Stage, set_stage
 from shared import config_file
 from shared.models import Mode, Order, Side
-from shared.operate import (
-    command,
-    flatten,  # imported once, before the forks
-)
+from shared.operate import command
 from shared.paths import PROJECT
 from tests.fixtures.processes import Child, child
 from tests.fixtures.rehearsal import Machine, begin_rehearsal
 
-FORKED_WITH = flatten.flatten
-"""A command imports it when it is given; here it is there before the forks."""
 ROUNDS = 50
 ROUNDS_PER_REHEARSAL = 10
 ROUND_SECONDS = 60.0
@@ -59,22 +54,22 @@ class Starter:
 
 
 STARTERS: Mapping[str, Starter] = {
-    "startup": Starter(startup_monitor.main, ("--json",)),
     "trade": Starter(unified_agent.main, ("--mode", "trade", "--json")),
     "close": Starter(unified_agent.main, ("--mode", "close", "--force", "--json")),
     "scan": Starter(unified_agent.main, ("--mode", "scan", "--force", "--json")),
     "heartbeat": Starter(unified_agent.main, ("--mode", "heartbeat", "--force", "--json")),
+    "startup": Starter(startup_monitor.main, ("--json",)),
     "flatten": Starter(command.main, ("flatten", "--why", "all out", "--wait", "20", "--json")),
 }
 TAKE_TURNS = ("scan", "heartbeat")
 """One of them is left out of each round, as their slots are hours apart."""
 
 MAY_SAY = {
-    "startup": {"done", "busy"},
     "trade": {"done", "nothing_to_do", "busy", "interrupted"},
     "close": {"done", "nothing_to_do", "busy"},
     "scan": {"done", "nothing_to_do", "busy", "interrupted"},
     "heartbeat": {"done", "nothing_to_do", "busy", "interrupted"},
+    "startup": {"done", "busy"},
     "flatten": {"done", "nothing_to_do", "busy"},
 }
 
@@ -172,8 +167,9 @@ def play(machine: Machine, number: int) -> Round:
             watcher.look()
             assert monotonic() < deadline, {name: one.is_alive() for name, one in running.items()}
         codes = {name: one.wait() for name, one in running.items()}
+        others = {code for name, code in codes.items() if name != "startup"}
+        assert others <= {0, -signal.SIGTERM}, codes
         # what a cycle that was ended left open is not clean until the next one has looked
-        assert {code for name, code in codes.items() if name != "startup"} <= {0, -signal.SIGTERM}
         assert codes["startup"] in {0, 1}, codes
         said = {name: one.hear() for name, one in running.items() if codes[name] == 0}
         return Round(
