@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from brokers.desk import Refused
 from shared import config_file
 from shared.database.connection import Connection
 from shared.errors import ConfigError
 from shared.migrate import check
-from shared.models import Mode, Order
+from shared.models import Account, Environment, Mode, Order
 from shared.order_life import OrderState
 from shared.outcome import Status
 from shared.paths import PROJECT
@@ -54,6 +55,44 @@ async def test_f43_an_equity_that_is_no_number_buys_nothing(theatre: Theatre) ->
     assert outcome.exit_code == 0
     assert "NOT_FINITE" in outcome.refusals
     assert "the account's equity is not a number" in outcome.alerts
+
+
+class Garbling(Watching):
+    """A broker whose answer to an order cannot be parsed."""
+
+    async def place_order(self, approved: Any) -> Order:
+        await super().place_order(approved)
+        msg = "Expecting value: line 1 column 1: <html><h1>502 Bad Gateway</h1>"
+        raise ValueError(msg)
+
+
+async def test_an_order_whose_answer_cannot_be_parsed_is_unknown_and_adopted(floor: Floor) -> None:
+    desk = await floor.desk(broker=Garbling(floor.venue.broker))
+    with pytest.raises(ValueError, match="502 Bad Gateway"):
+        await desk.enter(draft(), why="volume")
+    before = await entry_state(floor)
+    await floor.tidy()
+
+    assert before == OrderState.UNKNOWN
+    assert await entry_state(floor) == "filled"
+    assert len(floor.at_broker()) == 1
+
+
+class Live(Watching):
+    """A broker whose account says that its money is real."""
+
+    async def account(self) -> Account:
+        found: Account = await super().account()
+        return replace(found, environment=Environment.LIVE)
+
+
+async def test_on_a_live_account_nothing_is_entered(floor: Floor) -> None:
+    desk = await floor.desk(broker=Live(floor.venue.broker))
+    submission = await desk.enter(draft(), why="volume")
+
+    assert isinstance(submission, Refused)
+    assert submission.refusal.codes == ("ACCOUNT",)
+    assert floor.at_broker() == ()
 
 
 class Nameless(Watching):

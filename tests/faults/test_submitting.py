@@ -74,8 +74,8 @@ async def test_f01_an_order_whose_reply_is_lost_is_found_and_never_sent_again(fl
 
 @case(
     "F02",
-    "killed between intent and sending",
-    injected="SIGKILL after the intent is committed, before anything is sent",
+    "gone between intent and sending",
+    injected="an intent is committed, and its process is gone before it sent anything",
     orders=0,
     verdict="NOT_PLACED by the next holder of the lock; not sent by itself",
 )
@@ -98,7 +98,7 @@ async def test_f02_an_intent_that_was_never_sent_is_settled_as_not_placed(floor:
 
 @case(
     "F03",
-    "killed between sending and its record",
+    "gone between sending and its record",
     injected="the process ends when the exchange has the entry and the database does not know",
     orders=1,
     verdict="adopted by the next cycle before anything else, with its stop",
@@ -227,7 +227,7 @@ def test_f08_a_slot_whose_grace_is_over_is_not_played() -> None:
 @case(
     "F09",
     "reads fail for a moment",
-    injected="positions cannot be read twice, then a cancel gets no answer",
+    injected="positions cannot be read twice, then an entry gets no answer",
     orders=1,
     verdict="reads are tried again within a deadline; a write is never sent twice",
 )

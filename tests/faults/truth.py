@@ -3,9 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
-from brokers.exposure import naked_spells
 from brokers.paper_exchange import PaperExchange
 from shared.database.connection import Connection
 from shared.models import Order, OrderStatus, OrderType, Side
@@ -141,11 +139,6 @@ async def read_truth(exchange: PaperExchange, connection: Connection, agent_id: 
 def entries(orders: Sequence[Order]) -> tuple[Order, ...]:
     """Purchases that were sent."""
     return tuple(order for order in orders if order.side is Side.BUY)
-
-
-def naked_seconds(orders: Sequence[Order], until: datetime) -> float:
-    """Seconds in which shares were held without a stop, over all symbols."""
-    return sum(spell.seconds(until) for spell in naked_spells(orders, until))
 
 
 def _as_recorded(order: Order) -> tuple[str, str, int]:
