@@ -122,6 +122,7 @@ class Exits:
         """Cancel what protects the position, sell what is then available, and re-arm if that fails."""
         if self._clerk.context.dry_run:
             return NotPlaced(request=market_exit(symbol, quantity))
+        _require_whole_lots(symbol, quantity, snapshot)
         for order in protecting_orders(symbol, snapshot):
             found = await self._sending.cancel(order, snapshot, why=why, to_leave=True)
             if found is None or found.status.is_open:
@@ -156,8 +157,9 @@ class Exits:
             )
             problem = why_not_resting(submission)
             said = "its stop rests again" if problem is None else f"and is NOT PROTECTED: {problem}"
+            naked_now = "" if problem is None else ", and they are NOT PROTECTED"
             await self._clerk.alert(
-                f"{symbol}: the sale of {naked} shares failed",
+                f"{symbol}: the sale of {naked} shares failed{naked_now}",
                 f"{naked} shares of {symbol} could not be sold ({why_not}); {said}.",
                 key=f"sale-failed-{record.position_id}-{self._clerk.context.cycle_id}",
             )
@@ -196,6 +198,20 @@ def required(requests: list[OrderRequest] | None, symbol: str) -> list[OrderRequ
         msg = f"no bid is known for {symbol}, so it cannot be sold now; its stop stays"
         raise ToolError(msg)
     return requests
+
+
+def _require_whole_lots(symbol: str, quantity: int, snapshot: Snapshot) -> None:
+    """Keep the protection of what no exchange would take: neither its sale nor its new stop.
+
+    Raises ToolError.
+    """
+    instrument = snapshot.instruments.get(symbol)
+    if instrument is not None and quantity % instrument.lot_size:
+        msg = (
+            f"{quantity} shares of {symbol} are no multiple of its lot of {instrument.lot_size}, so they"
+            " cannot be sold as they are; their stop stays"
+        )
+        raise ToolError(msg)
 
 
 def _was_turned_down(submission: Submission) -> bool:

@@ -178,3 +178,23 @@ async def test_a_sale_whose_outcome_is_not_known_is_not_sent_again_by_the_next_c
     assert (second.duplicate, second.record.order_id) == (True, first.order_id)
     assert floor.venue.faults.calls(Operation.REPLACE) == 1
     assert [stop.quantity for stop in floor.stops()] == [10]
+
+
+async def test_the_stop_of_an_odd_lot_that_cannot_be_sold_stays(floor: Floor) -> None:
+    await (await floor.desk()).enter(draft(30), why="volume")
+    replay = floor.venue.replay
+    replay.instruments[SYMBOL] = replace(replay.instruments[SYMBOL], lot_size=100)
+    with pytest.raises(ToolError, match="30 shares of ACME are no multiple of its lot of 100"):
+        await leave(floor)
+
+    assert floor.held() == 30
+    assert [stop.quantity for stop in floor.stops()] == [30]
+
+
+async def test_a_sale_that_fails_and_leaves_the_shares_naked_says_so_first(floor: Floor) -> None:
+    await hold_behind_a_lone_stop(floor)
+    floor.fault(Operation.PLACE, FaultKind.REJECT, times=2, reason="out of order")
+    await leave(floor)
+
+    assert floor.stops() == ()
+    assert "ACME: the sale of 10 shares failed, and they are NOT PROTECTED" in await floor.alerts()
