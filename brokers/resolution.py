@@ -49,8 +49,9 @@ class Resolution:
         fills: list[Fill] = []
         read_at = self._clock.now()
         listed = await self._all_orders(read_at)
+        is_whole = await self._is_whole(listed)
         for record in unresolved:
-            fills += await self._resolve(record, listed, read_at)
+            fills += await self._resolve(record, listed, read_at if is_whole else None)
         for order in listed:
             fills += await self._clerk.record(order)
         unexplained = await positions.unexplained_fills(self._clerk.connection, agent_id)
@@ -69,9 +70,16 @@ class Resolution:
         since = min(now, began or now) - _READ_BACK
         return await self._broker.orders(only_open=False, since=since)
 
+    async def _is_whole(self, listed: Sequence[Order]) -> bool:
+        """Whether the list has every order of ours that is known to rest: one that is cut off proves nothing."""
+        known = await orders.open_orders(self._clerk.connection, self._clerk.context.agent_id)
+        there = {order.broker_order_id for order in listed}
+        return all(record.broker_order_id in there for record in known)
+
     async def _resolve(
-        self, record: OrderRecord, listed: Sequence[Order], read_at: datetime
+        self, record: OrderRecord, listed: Sequence[Order], whole_at: datetime | None
     ) -> Sequence[Fill]:
+        """Find out about one order; `whole_at` is when the list was read, if that list is whole."""
         in_list = (o for o in listed if o.client_order_id == record.client_order_id)
         found = next(in_list, None) or await self._looked_up(record)
         if found is not None:
@@ -81,8 +89,10 @@ class Resolution:
         elif record.status is OrderState.INTENT:
             why = "its process ended before it was sent"
             await self._clerk.move(record, OrderState.NOT_PLACED, why)
+        elif whole_at is None:
+            await self._tell(record, "the broker's list lacks orders that are known to rest")
         else:
-            await self._note_absence(record, read_at)
+            await self._note_absence(record, whole_at)
         return ()
 
     async def _note_absence(self, record: OrderRecord, read_at: datetime) -> None:

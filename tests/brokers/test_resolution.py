@@ -136,6 +136,20 @@ async def test_a_failed_or_empty_look_up_never_takes_an_order_that_is_listed_for
     assert await later_holder_looks(floor) == "filled"
 
 
+async def test_a_list_that_lacks_orders_known_to_rest_proves_nothing(floor: Floor) -> None:
+    floor.list_another("OTHER")
+    await (await floor.desk()).enter(replace(draft(), symbol="OTHER"), why="volume")
+    await lost(floor)
+    for _ in range(2):
+        floor.fault(Operation.ORDERS, FaultKind.EMPTY_READ)
+        await (await floor.desk()).synchronise()
+        wait(floor, 60)
+
+    rows = await floor.rows("SELECT status FROM orders WHERE symbol = 'ACME'")
+    assert rows == [{"status": "unknown"}]
+    assert await floor.rows("SELECT FROM order_absences") == []
+
+
 async def test_an_intent_whose_writer_may_still_be_at_it_is_left_to_it(floor: Floor) -> None:
     desk = await floor.desk()
     writer = await sender(floor.connection)
@@ -228,3 +242,6 @@ def test_the_bound_is_ten_seconds() -> None:
 
     assert is_proven_absent(first_read_at=first, read_at=first + timedelta(seconds=10))
     assert not is_proven_absent(first_read_at=first, read_at=first + timedelta(seconds=9.999))
+    assert not is_proven_absent(first_read_at=first, read_at=first - timedelta(hours=1)), (
+        "a clock that went back proves nothing"
+    )
