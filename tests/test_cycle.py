@@ -497,3 +497,17 @@ def _losing(connection: Connection, replies: Sequence[Sequence[Json]]) -> Policy
         return script(request)
 
     return policy
+
+
+async def test_a_sale_that_the_database_knows_is_no_news_from_the_journal(
+    theatre: Theatre,
+) -> None:
+    await theatre.run(Mode.TRADE, buys())
+    await theatre.run(Mode.CLOSE, quiet())
+    noted = list((theatre.stage().home / "journal").iterdir())
+    await theatre.run(Mode.HEARTBEAT, quiet())
+    left = list((theatre.stage().home / "journal").iterdir())
+    told = await theatre.rows("SELECT subject FROM alerts WHERE subject LIKE '%journal%'")
+
+    assert len(noted) == 1
+    assert (left, told) == ([], [])

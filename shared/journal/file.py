@@ -86,6 +86,10 @@ class LocalJournal:
             old.unlink()
         return aside
 
+    def remove(self) -> None:
+        """Forget the file, which said nothing that is not known."""
+        self.path.unlink(missing_ok=True)
+
     def _decoded(self, line: bytes, number: int) -> Line | UnreadableEntry:
         try:
             said = json.loads(line)

@@ -7,35 +7,49 @@ import asyncpg
 from shared import log
 from shared.database import journal_replays, records
 from shared.database.connection import Connection, transaction
+from shared.database.orders import order_by_client_id
 from shared.errors import InvalidTransition
 from shared.journal.books import Books
-from shared.journal.entries import UnreadableEntry
+from shared.journal.entries import IntentWritten, UnreadableEntry
 from shared.journal.file import Line
 
 logger = log.get(__name__)
 
 
 async def replay(books: Books, *, at: datetime) -> int:
-    """Write every line of the journal into the database and set the file aside; return how many lines.
+    """Write what the database has not heard of and set the file aside; return how many lines were news.
 
-    Call it under the agent's lock, before anything else. What contradicts what is known, and what cannot
-    be read, is alerted, and stays in the file that is kept. Raises DatabaseUnavailable; the file stays then.
+    Call it under the agent's lock, before anything else. Sales stand in the journal before the database
+    hears of them, so a file of sales that are all known is no news and is removed. What contradicts what is
+    known, and what cannot be read, is alerted, and stays in the file that is kept. Raises
+    DatabaseUnavailable; the file stays then.
     """
     journal, connection = books.journal, books.connection
     problems: list[str] = []
-    count = 0
+    news = 0
     for line in journal.lines():
-        count += 1
         if isinstance(line, UnreadableEntry):
-            problems.append(str(line))
+            problem: str | None = str(line)
+        elif await _is_known_sale(connection, line):
             continue
-        problem = await _take_over(connection, line, agent_id=journal.agent_id, at=at)
+        else:
+            problem = await _take_over(connection, line, agent_id=journal.agent_id, at=at)
+        news += 1
         problems += () if problem is None else (problem,)
+    if not news:
+        journal.remove()
+        return 0
     aside = journal.set_aside(at)
-    if count:
-        logger.info("journal_replayed", lines=count, problems=len(problems), kept=str(aside))
-        await _tell(connection, journal.agent_id, count, problems, aside=str(aside), at=at)
-    return count
+    logger.info("journal_replayed", lines=news, problems=len(problems), kept=str(aside))
+    await _tell(connection, journal.agent_id, news, problems, aside=str(aside), at=at)
+    return news
+
+
+async def _is_known_sale(connection: Connection, line: Line) -> bool:
+    entry = line.entry
+    return isinstance(entry, IntentWritten) and (
+        await order_by_client_id(connection, entry.request.client_order_id) is not None
+    )
 
 
 async def _take_over(
