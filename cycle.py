@@ -30,7 +30,14 @@ from shared.cycle_record import CycleRecord
 from shared.database import accounts, claude_calls, cycles, orders, positions, records
 from shared.database.connection import Connection
 from shared.database.fences import Sender
-from shared.errors import ENDS_THE_RUN, CatalystError, ConfigError, DatabaseUnavailable, LockLost
+from shared.errors import (
+    ENDS_THE_RUN,
+    BrokerUnavailable,
+    CatalystError,
+    ConfigError,
+    DatabaseUnavailable,
+    LockLost,
+)
 from shared.identity import cycle_id
 from shared.journal.books import Books
 from shared.journal.replay import replay
@@ -194,10 +201,9 @@ class Cycle:
             return self._outcome(Status.NOTHING_TO_DO, idle)
         executor, rules = await self._open()
         await executor.orders.synchronise()
-        await rules.take_stock()
         if self._parts.mode is not Mode.SCAN:
-            over = self._parts.mode is not Mode.TRADE
-            await executor.orders.tidy(why="its time is over", all_entries=over)
+            await self._protect_first(executor)
+        await rules.take_stock()
         lost = await rules.loss_that_ends_the_day()
         if lost is None:
             status, reason = await self._decided(executor, rules)
@@ -210,6 +216,17 @@ class Cycle:
             await rules.alert_of_what_is_held_overnight()
         self._closing = await executor.look()
         return self._outcome(status, reason)
+
+    async def _protect_first(self, executor: ToolExecutor) -> None:
+        """End entries whose time is over and protect what is held, before anything is compared or asked.
+
+        A broker that cannot be read now is found out by the comparison, and protected against at the end.
+        """
+        over = self._parts.mode is not Mode.TRADE
+        try:
+            await executor.orders.tidy(why="its time is over", all_entries=over)
+        except BrokerUnavailable as error:
+            logger.warning("not_protected_yet", why=str(error))
 
     async def _decided(self, executor: ToolExecutor, rules: HouseRules) -> tuple[Status, str]:
         """Let Claude decide where there is something to ask; close mode sells by rule in any case."""

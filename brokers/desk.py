@@ -9,7 +9,7 @@ import safety
 from brokers.base import Broker
 from brokers.clerk import Clerk
 from brokers.drafts import exit_requests
-from brokers.exits import Exits, Look, required
+from brokers.exits import Exits, Look, require_bid
 from brokers.protection import Protection
 from brokers.resolution import Resolution
 from brokers.sending import Sending
@@ -135,7 +135,7 @@ class OrderDesk:
     async def advise_exit(self, symbol: str, quantity: int) -> tuple[Refusal, ...]:
         """Say what safety would answer to leaving a position now; empty when it would agree."""
         snapshot = await self._look((symbol,))
-        requests = required(exit_requests(symbol, quantity, snapshot), symbol)
+        requests = require_bid(exit_requests(symbol, quantity, snapshot), symbol)
         return self._refusals(requests, snapshot)
 
     async def alert(

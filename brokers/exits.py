@@ -92,7 +92,7 @@ class Exits:
         self, symbol: str, quantity: int, snapshot: Snapshot, *, why: str
     ) -> tuple[Submission, ...]:
         if self._targets_can_be_moved(symbol, quantity, snapshot):
-            requests = required(exit_requests(symbol, quantity, snapshot), symbol)
+            requests = require_bid(exit_requests(symbol, quantity, snapshot), symbol)
             made = tuple([await self._submit(request, snapshot, why=why) for request in requests])
             if not any(map(_was_turned_down, made)):
                 return made
@@ -192,7 +192,7 @@ class Exits:
                 await positions.release_exit(connection, agent_id=agent_id, symbol=symbol)
 
 
-def required(requests: list[OrderRequest] | None, symbol: str) -> list[OrderRequest]:
+def require_bid(requests: list[OrderRequest] | None, symbol: str) -> list[OrderRequest]:
     """Return the requests. Raises ToolError where there can be none for want of a bid."""
     if requests is None:
         msg = f"no bid is known for {symbol}, so it cannot be sold now; its stop stays"

@@ -168,8 +168,7 @@ def _ended_at(stop: Order, known: Mapping[str, Order]) -> datetime | None:
 def _group(order: Order, known: Mapping[str, Order]) -> str:
     """Return the broker's id of the order that a group of orders has in common, replaced ones included."""
     common = order.parent_order_id or order.broker_order_id
-    for (
-        _
-    ) in known:  # as often as an order can have been replaced, so that no report can keep us here
+    # as often as an order can have been replaced, so that no report can keep us here
+    for _ in known:
         common = (known[common].replaced_by if common in known else None) or common
     return common

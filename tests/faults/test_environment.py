@@ -1,5 +1,6 @@
 """Accounts, answers, files and servers that are not what they should be."""
 
+import asyncio
 import socket
 from dataclasses import replace
 from decimal import Decimal
@@ -204,8 +205,6 @@ async def test_f48_a_database_that_is_newer_than_the_code_is_refused(
 
 
 def _queue_an_alert(machine: Machine) -> None:
-    import asyncio
-
     async def queue() -> None:
         connection = await machine.trading()
         await connection.execute(

@@ -183,13 +183,13 @@ async def test_f21_a_list_of_orders_that_is_cut_off_is_noticed(theatre: Theatre)
 @case(
     "F22",
     "orders and positions lag",
-    injected="positions are read as empty once and right ten seconds later",
+    injected="positions are read as empty, and right ten seconds later",
     orders=1,
     verdict="read again, clean; nothing is locked",
 )
 async def test_f22_reads_that_disagree_for_some_seconds_lock_nothing(theatre: Theatre) -> None:
     await theatre.run(Mode.TRADE, buys())
-    theatre.faults.add(Fault(operation=Operation.POSITIONS, kind=FaultKind.EMPTY_READ))
+    theatre.faults.add(Fault(operation=Operation.POSITIONS, kind=FaultKind.EMPTY_READ, times=2))
     theatre.compared = False
     await theatre.trading.execute("DELETE FROM reconciliations")
     await theatre.run(Mode.TRADE, quiet())

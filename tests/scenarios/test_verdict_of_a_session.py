@@ -8,7 +8,7 @@ import pytest
 from brokers.faults import Fault, FaultKind, Operation
 from brokers.paper import PaperBroker
 from shared.database.connection import Connection
-from shared.models import Mode
+from shared.models import Mode, OrderType
 from tests.fixtures.claude import DONE, LOG, call, scripted
 from tests.fixtures.theatre import Tape, Theatre, sale_of, trade_of
 
@@ -51,7 +51,7 @@ async def test_a_run_that_opens_nothing_needs_none(theatre: Theatre, mode: Mode)
 async def test_a_broker_that_cannot_be_read_sells_and_does_not_buy(theatre: Theatre) -> None:
     await theatre.run(Mode.TRADE, scripted(BUYS, [LOG], [DONE]))
     await theatre.trading.execute("DELETE FROM reconciliations")
-    theatre.faults.add(Fault(operation=Operation.POSITIONS, kind=FaultKind.TIME_OUT, times=6))
+    theatre.faults.add(Fault(operation=Operation.POSITIONS, kind=FaultKind.TIME_OUT, times=9))
     more = [call("execute_trade", trade_of(3))]
     outcome = await theatre.run(Mode.TRADE, scripted(more, SELLS, [LOG], [DONE]))
 
@@ -64,7 +64,7 @@ async def test_a_broker_that_cannot_be_read_sells_and_does_not_buy(theatre: Thea
 async def test_a_list_that_comes_back_empty_is_not_flat(theatre: Theatre) -> None:
     await theatre.run(Mode.TRADE, scripted(BUYS, [LOG], [DONE]))
     await theatre.trading.execute("DELETE FROM reconciliations")
-    theatre.faults.add(Fault(operation=Operation.POSITIONS, kind=FaultKind.EMPTY_READ, times=2))
+    theatre.faults.add(Fault(operation=Operation.POSITIONS, kind=FaultKind.EMPTY_READ, times=3))
     await theatre.run(Mode.TRADE, scripted([LOG], [DONE]))
     (position,) = await theatre.rows("SELECT status, quantity FROM positions")
 
@@ -76,10 +76,27 @@ async def test_a_list_that_comes_back_empty_is_not_flat(theatre: Theatre) -> Non
 async def test_a_read_that_lags_for_some_seconds_locks_nothing(theatre: Theatre) -> None:
     await theatre.run(Mode.TRADE, scripted(BUYS, [LOG], [DONE]))
     await theatre.trading.execute("DELETE FROM reconciliations")
-    theatre.faults.add(Fault(operation=Operation.POSITIONS, kind=FaultKind.EMPTY_READ))
+    theatre.faults.add(Fault(operation=Operation.POSITIONS, kind=FaultKind.EMPTY_READ, times=2))
     await theatre.run(Mode.TRADE, scripted([LOG], [DONE]))
 
     assert await verdicts(theatre) == ["clean"]
+
+
+async def test_what_is_naked_is_protected_before_anything_is_compared(theatre: Theatre) -> None:
+    await theatre.run(Mode.TRADE, scripted(BUYS, [LOG], [DONE]))
+    await theatre.trading.execute("DELETE FROM reconciliations")
+    broker = theatre.stage().broker()
+    assert isinstance(broker, PaperBroker)
+    (stop,) = [o for o in await broker.orders(only_open=True) if o.order_type is OrderType.STOP]
+    broker._exchange.cancel(stop.broker_order_id)
+    await broker.disconnect()
+    await theatre.run(Mode.TRADE, scripted([LOG], [DONE]))
+    (stop,) = await theatre.rows(
+        "SELECT status FROM orders WHERE order_type = 'stop' AND status = 'accepted'"
+    )
+
+    assert await verdicts(theatre) == ["clean"]
+    assert await theatre.rows("SELECT FROM symbol_locks") == []
 
 
 async def test_a_locked_symbol_keeps_no_other_from_being_bought(theatre: Theatre) -> None:
