@@ -66,6 +66,7 @@ ENTRY_RULES: tuple[Rule, ...] = (
     permission.mode_may_open,
     permission.state_is_active,
     permission.nothing_is_unresolved,
+    permission.no_cancel_is_pending,
     permission.books_agree,
     permission.books_were_compared,
     permission.symbol_is_not_locked,

@@ -57,7 +57,7 @@ MEANINGS: Mapping[Code, str] = {
     Code.SIDE_AND_PURPOSE: "an entry sells, or something else buys",
     Code.MODE: "a position would be opened in another mode than trade",
     Code.TRADING_STATE: "the agent is reducing or halted",
-    Code.UNRESOLVED_ORDER: "the outcome of an earlier order is not known",
+    Code.UNRESOLVED_ORDER: "the outcome of an earlier order, or of a cancel in the symbol, is not known",
     Code.RECONCILIATION: "broker and records disagree about what is held",
     Code.NO_VERDICT: "broker and records were not compared this session, or the broker was unreadable",
     Code.SYMBOL_LOCKED: "what was found about the symbol waits for a person",

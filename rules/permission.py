@@ -5,7 +5,16 @@ from datetime import timedelta
 
 from rules.case import Case, reason
 from rules.codes import Code
-from shared.models import Environment, Mode, OrderPurpose, Reason, Side, TradingState, Verdict
+from shared.models import (
+    Environment,
+    Mode,
+    OrderPurpose,
+    OrderStatus,
+    Reason,
+    Side,
+    TradingState,
+    Verdict,
+)
 
 
 def side_fits_purpose(case: Case) -> Iterator[Reason]:
@@ -40,6 +49,16 @@ def nothing_is_unresolved(case: Case) -> Iterator[Reason]:
     if case.snapshot.unresolved:
         ids = ", ".join(case.snapshot.unresolved)
         yield reason(Code.UNRESOLVED_ORDER, f"the outcome of {ids} at the broker is not known")
+
+
+def no_cancel_is_pending(case: Case) -> Iterator[Reason]:
+    """An entry whose cancel is not confirmed can still fill, and another one would be a second risk."""
+    for order in case.snapshot.open_orders:
+        if order.symbol == case.request.symbol and order.status is OrderStatus.CANCEL_PENDING:
+            yield reason(
+                Code.UNRESOLVED_ORDER,
+                f"the cancel of order {order.broker_order_id} in {order.symbol} is not confirmed",
+            )
 
 
 def books_agree(case: Case) -> Iterator[Reason]:

@@ -296,12 +296,12 @@ async def test_f12_a_cancel_that_is_not_confirmed_is_not_believed(floor: Floor) 
     floor.fault(Operation.CANCEL, FaultKind.STUCK_CANCEL)
     await floor.tidy()
     (entry,) = floor.at_broker()
-    again = await (await floor.desk()).enter(dip(45), why="a dip")
+    again = await (await floor.desk()).enter(dip(), why="a dip again")
     alerts = await floor.alerts()
     wait(floor, 60)
     await floor.tidy()
 
     assert f"the cancel of {entry.broker_order_id} is not confirmed" in alerts
     assert isinstance(again, Refused)
-    assert again.refusal.codes == ("POSITION_VALUE",)
+    assert again.refusal.codes == ("UNRESOLVED_ORDER",)
     assert await entry_state(floor) == "canceled"

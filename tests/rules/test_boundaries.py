@@ -8,7 +8,7 @@ import pytest
 
 import safety
 from rules.codes import Code
-from shared.models import OrderRequest, Position, Refusal, Snapshot, Verdict
+from shared.models import OrderRequest, OrderStatus, Position, Refusal, Snapshot, Verdict
 from tests.builders import (
     CLOSE,
     NOW,
@@ -150,6 +150,22 @@ class TestTheBooks:
 
         assert codes(entry(), snapshot(locked={"OTHER": reason})) == ()
         assert codes(entry(), snapshot(locked={"ACME": reason})) == (Code.SYMBOL_LOCKED,)
+
+    @pytest.mark.parametrize(
+        ("symbol", "status", "expected"),
+        [
+            ("ACME", OrderStatus.CANCEL_PENDING, (Code.UNRESOLVED_ORDER,)),
+            ("ACME", OrderStatus.ACCEPTED, ()),
+            ("OTHER", OrderStatus.CANCEL_PENDING, ()),
+        ],
+    )
+    def test_have_no_entry_in_the_symbol_whose_cancel_is_not_confirmed(
+        self, symbol: str, status: OrderStatus, expected: tuple[Code, ...]
+    ) -> None:
+        resting = order(symbol=symbol, status=status, quantity=1)
+        world = snapshot(open_orders=(resting,), quotes={"ACME": quote(), symbol: quote(symbol)})
+
+        assert codes(entry(), world) == expected
 
     def test_keep_nobody_in_a_position(self) -> None:
         world = snapshot(positions=(position(),), verdict=None, locked={"ACME": "anything"})
