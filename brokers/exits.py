@@ -130,6 +130,7 @@ class Exits:
                     f"{symbol} cannot be sold now: the cancel of order {order.broker_order_id}, which"
                     " protects it, was refused or is not confirmed"
                 )
+                await self._re_arm(symbol, msg)  # what another cancel took away already
                 raise ToolError(msg)
         snapshot = await self._look((symbol,))
         held = snapshot.position(symbol)

@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 
 from shared.halts import Unreadable
-from shared.models import TradingState
+from shared.models import Order, OrderStatus, OrderType, Side, TradingState
 from shared.paths import PROJECT
 from shared.trading_state import current, read_file, state_file
 from tests.fixtures.operate import AT, TRADE_CYCLE, change_rows, operate, process
@@ -424,3 +425,26 @@ def test_a_secret_in_a_reason_is_kept_nowhere(new_rehearsal: Machine) -> None:
     assert "mail with [redacted] fails" in said.out
     assert len(kept) == 2
     assert "hunter2secret" not in said.out + said.err + str(kept) + log + file
+
+
+def test_what_flatten_may_not_sell_is_not_left_without_a_stop(holding: Machine) -> None:
+    symbol, quantity = holding.query("SELECT symbol, quantity FROM positions LIMIT 1")[0]
+    with holding.at_the_exchange() as exchange:
+        exchange.trade_by_somebody_else(symbol, Side.BUY, 7, Decimal(50))
+        stop = next(o for o in exchange.orders(only_open=True) if is_stop_of(o, symbol))
+        exchange.cancel(stop.broker_order_id)
+    said = operate(holding.home, "flatten", "--why", "all out", "--json").json
+    with holding.at_the_exchange() as exchange:
+        stops = [o for o in exchange.orders(only_open=True) if is_stop_of(o, symbol)]
+    (sale,) = [sale for sale in said["sales"] if sale["symbol"] == symbol]
+
+    assert sale["result"] == "not sold"
+    assert sum(stop.remaining_quantity for stop in stops) == quantity
+
+
+def is_stop_of(order: Order, symbol: str) -> bool:
+    return (
+        order.symbol == symbol
+        and order.order_type is OrderType.STOP
+        and order.status is not OrderStatus.HELD
+    )

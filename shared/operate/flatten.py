@@ -84,6 +84,7 @@ class Flattening(Cycle):
         )
         await executor.orders.synchronise()
         self.sales = await self._sold(executor)
+        await executor.orders.protect(await executor.look())
         self._closing = await executor.look()
         return self._outcome(*self._verdict())
 

@@ -142,6 +142,28 @@ async def test_a_broker_that_cannot_replace_is_left_by_cancelling_first(floor: F
     assert (floor.held(), floor.stops()) == (0, ())
 
 
+async def test_what_one_cancel_took_away_is_protected_again_when_another_is_not_confirmed(
+    floor: Floor,
+) -> None:
+    class Rigid(Watching):
+        @property
+        def capabilities(self) -> Capabilities:
+            return replace(floor.venue.broker.capabilities, can_replace=False)
+
+    desk = await floor.desk()
+    dip = draft(limit="99.00", take_profit=Decimal(102))
+    await desk.enter(dip, why="a dip")
+    await desk.enter(replace(dip, quantity=5, limit_price=Decimal("98.90")), why="a deeper dip")
+    floor.trade(99, 99, "98.50", 99)
+    await (await floor.desk()).synchronise()
+    floor.fault(Operation.CANCEL, FaultKind.STUCK_CANCEL, nth=2)
+    with pytest.raises(ToolError, match="is not confirmed"):
+        await leave(floor, broker=Rigid(floor.venue.broker))
+
+    assert floor.held() == 15
+    assert sum(stop.remaining_quantity for stop in floor.stops()) == 15
+
+
 async def test_protection_stays_while_nothing_could_be_sold(floor: Floor) -> None:
     await hold_behind_a_lone_stop(floor)
     floor.venue.move_to(floor.venue.clock.now().replace(hour=22))
