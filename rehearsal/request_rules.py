@@ -119,6 +119,20 @@ def _tools(body: Json) -> Iterator[str]:
             yield from _strict_schema(schema, f"tools.{index}.input_schema")
 
 
+def _answer_format(body: Json) -> Iterator[str]:
+    config = body.get("output_config")
+    wanted = config.get("format") if is_json_object(config) else None
+    if wanted is None:
+        return
+    schema = wanted.get("schema") if is_json_object(wanted) else None
+    if not is_json_object(wanted) or wanted.get("type") != "json_schema":
+        yield "output_config.format.type: Input should be 'json_schema'"
+    elif not is_json_object(schema):
+        yield "output_config.format.schema: Field required"
+    else:
+        yield from _strict_schema(schema, "output_config.format.schema")
+
+
 def _strict_schema(schema: Json, where: str) -> Iterator[str]:
     if schema.get("type") == "object" and schema.get("additionalProperties") is not False:
         yield f"{where}: For 'object' type, 'additionalProperties' must be explicitly set to false"
@@ -205,6 +219,7 @@ _RULES: tuple[Callable[[Json], Iterator[str]], ...] = (
     _sane_values,
     _alternation,
     _tools,
+    _answer_format,
     _breakpoints,
     _blocks,
     _tool_results,

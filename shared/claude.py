@@ -29,7 +29,13 @@ from shared.errors import CatalystError, ConfigError, CreditExhausted, ModelUnav
 if TYPE_CHECKING:
     import anthropic
     import httpx2
-    from anthropic.types import Message, MessageParam, TextBlockParam, ToolParam
+    from anthropic.types import (
+        Message,
+        MessageParam,
+        OutputConfigParam,
+        TextBlockParam,
+        ToolParam,
+    )
 
 __all__ = [
     "ANTHROPIC_URL",
@@ -113,8 +119,11 @@ class AnthropicModel:
                 model=body["model"],
                 max_tokens=body["max_tokens"],
                 system=cast("list[TextBlockParam]", body["system"]),
-                tools=cast("list[ToolParam]", body["tools"]),
+                tools=cast("list[ToolParam]", body["tools"]) or anthropic.omit,
                 messages=cast("list[MessageParam]", body["messages"]),
+                output_config=cast("OutputConfigParam", body["output_config"])
+                if "output_config" in body
+                else anthropic.omit,
                 timeout=httpx2.Timeout(request.timeout_seconds, connect=_CONNECT_TIMEOUT_SECONDS),
             )
         except anthropic.APIStatusError as e:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeAlias, TypedDict, TypeGuard
+from typing import NotRequired, TypeAlias, TypedDict, TypeGuard
 
 Json: TypeAlias = Mapping[str, object]
 
@@ -100,6 +100,8 @@ class ModelRequest:
     messages: tuple[Json, ...]
     max_output_tokens: int
     timeout_seconds: float
+    answer_schema: Json | None = None
+    """JSON schema that the words of the reply have to fit; None for free words."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_output_tokens < MAX_NON_STREAMING_TOKENS:
@@ -141,6 +143,7 @@ class RequestBody(TypedDict):
     system: list[Json]
     tools: list[Json]
     messages: list[Json]
+    output_config: NotRequired[Json]
 
 
 class UnreadableReply(ValueError):
@@ -154,15 +157,20 @@ def request_body(request: ModelRequest) -> RequestBody:
     be byte-identical to be read; an earlier entry is found only up to 20 blocks before a breakpoint.
     So one breakpoint closes tools and system, one the newest user message, and one the user message
     before it, where the call before left its entry, however many blocks the last reply had. No
-    temperature, no top_p and no tool_choice: current models answer 400 to them.
+    temperature, no top_p and no tool_choice: current models answer 400 to them. What has to come in one
+    form is asked for by a schema instead ("Structured outputs").
     """
-    return RequestBody(
+    body = RequestBody(
         model=request.model,
         max_tokens=request.max_output_tokens,
         system=[{"type": "text", "text": request.system, "cache_control": _EPHEMERAL}],
         tools=[strict_tool(tool) for tool in request.tools],
         messages=_with_rolling_breakpoints(request.messages),
     )
+    if request.answer_schema is not None:
+        schema = _strict_schema(request.answer_schema)
+        body["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
+    return body
 
 
 def request_bytes(body: RequestBody) -> int:

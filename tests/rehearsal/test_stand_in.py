@@ -112,6 +112,10 @@ def _twin_tools(body: Body) -> None:
     body["tools"] *= 2
 
 
+def _form(**form: object) -> Callable[[Body], None]:
+    return _set("output_config", {"format": form})
+
+
 def _open_schema(body: Body) -> None:
     del body["tools"][0]["input_schema"]["additionalProperties"]
 
@@ -151,6 +155,9 @@ def _bounded_schema(body: Body) -> None:
         (_twin_tools, "unique"),
         (_open_schema, "additionalProperties"),
         (_bounded_schema, "minimum"),
+        (_form(type="text"), "output_config.format.type"),
+        (_form(type="json_schema"), "output_config.format.schema: Field required"),
+        (_form(type="json_schema", schema={"type": "object"}), "additionalProperties"),
     ],
 )
 def test_what_the_provider_refuses_is_refused(

@@ -1,6 +1,7 @@
 """The Messages API's form, and how its errors are told apart."""
 
 import asyncio
+from dataclasses import replace
 
 import httpx2
 import pytest
@@ -330,6 +331,31 @@ def test_a_strict_schema_is_the_one_that_the_sdk_would_make() -> None:
 
     assert tool["strict"] is True
     assert tool["input_schema"] == transform_schema(SCHEMA)
+
+
+def test_words_in_a_form_are_asked_for_by_a_schema_that_the_sdk_would_make() -> None:
+    plain = request()
+    formed = replace(plain, answer_schema=SCHEMA)
+    body = request_body(formed)
+
+    assert "output_config" not in request_body(plain)
+    assert body.get("output_config") == {
+        "format": {"type": "json_schema", "schema": transform_schema(SCHEMA)}
+    }
+    assert refusal_of(dict(body)) is None
+    assert request_bytes(body) > request_bytes(request_body(plain)) + len(str(SCHEMA)) / 2
+
+
+async def test_what_is_sent_has_a_form_or_tools_only_where_the_request_has() -> None:
+    transport = StandInTransport()
+    model = model_over(transport)
+    await model.reply(request())
+    await model.reply(replace(request(), tools=(), answer_schema=SCHEMA))
+    await model.aclose()
+    with_tools, with_form = transport.bodies
+
+    assert with_tools.keys() - with_form.keys() == {"tools"}
+    assert with_form.keys() - with_tools.keys() == {"output_config"}
 
 
 def test_bounds_that_a_strict_schema_cannot_hold_are_said_in_words() -> None:
