@@ -1,4 +1,4 @@
-"""Reads what a request already holds: the tools on offer, and the answers to earlier calls. Pure.
+"""Reads what a request holds: the tools on offer, the form of the reply, the answers to earlier calls. Pure.
 
 It is tolerant: a number may be a string, and what cannot be read is None, never 0.
 """
@@ -35,6 +35,14 @@ class Refusal:
 def offered_tools(request: Json) -> frozenset[str]:
     """Return the names of the tools that may be called."""
     return frozenset(str(tool.get("name")) for tool in _objects(request.get("tools")))
+
+
+def wanted_properties(request: Json) -> frozenset[str]:
+    """Return what the words of the reply must hold, where they must be a JSON object; else nothing."""
+    schema: object = request
+    for key in ("output_config", "format", "schema", "properties"):
+        schema = schema.get(key) if is_json_object(schema) else None
+    return frozenset(schema) if is_json_object(schema) else frozenset()
 
 
 def text_of_first_message(request: Json) -> str:
@@ -75,6 +83,16 @@ def refusals(answer: Answer) -> list[Refusal]:
     ]
 
 
+def object_in(text: str) -> Json | None:
+    """Read the JSON object in a text, whatever is wrapped around it."""
+    start, end = text.find("{"), text.rfind("}")
+    try:
+        parsed: object = json.loads(text[start : end + 1])
+    except json.JSONDecodeError:
+        return None
+    return parsed if is_json_object(parsed) else None
+
+
 def number(value: object) -> Decimal | None:
     """Read a number, or a string that is one; None for anything else, NaN and infinity included."""
     if not isinstance(value, str | int | float | Decimal) or isinstance(value, bool):
@@ -87,17 +105,7 @@ def number(value: object) -> Decimal | None:
 
 
 def _answer(asked: tuple[str, str], block: Json, text: str) -> Answer:
-    return Answer(asked=asked, body=_object_in(text), is_error=bool(block.get("is_error")))
-
-
-def _object_in(text: str) -> Json | None:
-    """Read the JSON object in a text, whatever is wrapped around it."""
-    start, end = text.find("{"), text.rfind("}")
-    try:
-        parsed: object = json.loads(text[start : end + 1])
-    except json.JSONDecodeError:
-        return None
-    return parsed if is_json_object(parsed) else None
+    return Answer(asked=asked, body=object_in(text), is_error=bool(block.get("is_error")))
 
 
 _AMOUNT = re.compile(

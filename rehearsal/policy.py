@@ -2,7 +2,7 @@
 
 Pure and without memory: a request's JSON goes in, the next blocks come out. The mode's script is played
 from its beginning each time, on the answers that the request holds. It takes every price from a tool's
-answer and calls only tools that the request offers.
+answer and calls only tools that the request offers. A second opinion about a position is one reply.
 """
 
 import re
@@ -16,13 +16,18 @@ from rehearsal.answers import (
     Refusal,
     history,
     number,
+    object_in,
     objects,
     offered_tools,
     refusals,
     text_of_first_message,
+    wanted_properties,
 )
-from shared.claude_messages import Json, canonical_json
+from shared.claude_messages import Json, canonical_json, is_json_object, is_list
 from shared.models import Mode
+
+NOTICE = "Stand-in policy, no model was asked."
+"""Said in every reply."""
 
 TAKE_PROFIT_AT = Decimal("0.015")
 CUT_LOSS_AT = Decimal("-0.01")
@@ -38,6 +43,11 @@ SCAN_LIMIT = 10
 HIGHEST_ASK = Decimal(1_000_000)
 """A price beyond it is taken for a mistake."""
 
+LEAVE_FROM_LOSS_PCT = Decimal(1)
+LEAVE_FROM_EXIT_SIGNALS = 2
+"""Both have to be reached for a second opinion to be EXIT."""
+
+_OPINION = frozenset({"recommendation", "reason"})
 _CENT = Decimal("0.01")
 _SIZE_WORDS = ("value", "share", "cash", "buying_power", "notional", "exposure", "trade_risk")
 _WORDS_WITH_A_LIMIT = ("value", "cash", "notional")
@@ -57,6 +67,8 @@ Script: TypeAlias = Generator[tuple[Call, ...], tuple[Answer, ...], str]
 
 def decide(request: Json) -> tuple[Json, ...]:
     """Return the next blocks, without ids: tool_use where something is still to be asked, else text."""
+    if wanted_properties(request) == _OPINION:
+        return ({"type": "text", "text": canonical_json(_opinion(request))},)
     offered = offered_tools(request)
     script = _script(request)(offered)
     past = history(request)
@@ -80,6 +92,22 @@ def _script(request: Json) -> Callable[[frozenset[str]], Script]:
             return _close
         case _:
             return _heartbeat
+
+
+def _opinion(request: Json) -> Json:
+    """Speak for leaving a position that loses where at least two signals do so as well."""
+    told = object_in(text_of_first_message(request)) or {}
+    position, said = told.get("position"), told.get("signals")
+    profit_pct = number(position.get("profit_pct")) if is_json_object(position) else None
+    signals = said if is_list(said) else []
+    exits = sum(str(signal).startswith("exit ") for signal in signals)
+    loses = profit_pct is not None and profit_pct <= -LEAVE_FROM_LOSS_PCT
+    leave = loses and exits >= LEAVE_FROM_EXIT_SIGNALS
+    profit = "an unknown profit" if profit_pct is None else f"a profit of {profit_pct} %"
+    return {
+        "recommendation": "EXIT" if leave else "HOLD",
+        "reason": f"{NOTICE} {exits} of {len(signals)} signals speak for leaving, at {profit}.",
+    }
 
 
 def _take_answers(past: list[Answer], calls: Sequence[Call]) -> tuple[Answer, ...] | None:

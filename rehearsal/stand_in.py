@@ -15,8 +15,9 @@ from typing import TypeAlias
 import httpx2
 from pydantic import SecretStr
 
+from rehearsal.answers import wanted_properties
 from rehearsal.loopback import refuse_unless_rehearsal
-from rehearsal.policy import decide
+from rehearsal.policy import NOTICE, decide
 from rehearsal.request_rules import refusal_of
 from rehearsal.usage import PromptCache, tokens_of, usage_json
 from shared.claude import AnthropicModel
@@ -24,6 +25,7 @@ from shared.claude_messages import Json, canonical_json, content_blocks, is_json
 from shared.config import Settings
 
 __all__ = [
+    "NOTICE",
     "Fault",
     "FaultKind",
     "Policy",
@@ -32,7 +34,7 @@ __all__ = [
     "refuse_unless_rehearsal",
 ]
 
-NOTICE = "Stand-in policy, no model was asked."
+_THOUGHT = "This is a fixed rule at work, not thought."
 
 Policy: TypeAlias = Callable[[Json], Sequence[Json]]
 """From a request's body to the blocks of the reply: text, and tool_use (its id is added)."""
@@ -152,11 +154,16 @@ class StandInTransport(httpx2.AsyncBaseTransport):
                 return content, "tool_use" if asks else "end_turn"
 
     def _blocks(self, body: Json) -> list[Json]:
-        """Complete the policy's blocks: the notice first, ids where they are missing."""
+        """Complete the policy's blocks: the notice first, ids where they are missing.
+
+        Words in a form that the request sets are left as they are; the policy has the notice in them.
+        """
         blocks = list(self._policy(body))
+        if wanted_properties(body):
+            return [_thinking(_THOUGHT), *blocks]
         words = [str(block["text"]) for block in blocks if block["type"] == "text"]
         calls = [block for block in blocks if block["type"] != "text"]
-        thinking = [_thinking("This is a fixed rule at work, not thought.")] if calls else []
+        thinking = [_thinking(_THOUGHT)] if calls else []
         return [*thinking, _text(" ".join(words)), *map(self._identified, calls)]
 
     def _identified(self, block: Json) -> Json:

@@ -109,12 +109,18 @@ def prices_of(prices: Mapping[str, ModelPrices], model: str) -> ModelPrices:
 
 
 def model_without_price(settings: Settings) -> Sequence[tuple[tuple[str | int, ...], str]]:
-    """Say so when an agent's model has no price, for the loading of its configuration."""
+    """Say so when a model that an agent asks has no price, for the loading of its configuration."""
     known = load_prices(PRICE_FILE)
-    if settings.claude.model in known:
-        return []
-    what = f"{settings.claude.model} has no price in config/models.yaml, so no budget can be kept"
-    return [(("claude", "model"), f"{what}; known: {', '.join(sorted(known))}")]
+    asked: Mapping[tuple[str, str], str] = {("claude", "model"): settings.claude.model}
+    return [
+        (
+            where,
+            f"{model} has no price in config/models.yaml, so no budget can be kept;"
+            f" known: {', '.join(sorted(known))}",
+        )
+        for where, model in asked.items()
+        if model not in known
+    ]
 
 
 def cost(prices: ModelPrices, usage: Usage) -> Decimal:

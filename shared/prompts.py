@@ -34,6 +34,13 @@ class Prompts:
             agent=settings.agent, market=settings.market, limits=settings.limits
         )
 
+    def review_system(self) -> str:
+        """Render what a model is told that is asked for a second opinion about an open position."""
+        settings = self._settings
+        return self._environment.get_template("review.md").render(
+            agent=settings.agent, market=settings.market
+        )
+
     def first_message(self, mode: Mode, values: Mapping[str, object]) -> str:
         """Render what this cycle is told at its start."""
         return self._environment.get_template(f"{mode}.md").render(values)

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import httpx2
@@ -220,6 +221,16 @@ async def test_every_reply_says_that_no_model_was_asked() -> None:
     assert second.text == f"{NOTICE} done"
     assert second.model == "claude-sonnet-5-5"
     assert second.request_id == "req_stand_in_0002"
+
+
+async def test_words_in_a_set_form_are_left_as_they_are_and_come_after_thinking() -> None:
+    formed = replace(request(), tools=(), answer_schema={"type": "object", "properties": {"n": {}}})
+    model = model_over(StandInTransport(scripted([say('{"n":1}')])))
+    reply = await model.reply(formed)
+    await model.aclose()
+
+    assert [block["type"] for block in content_blocks(reply.raw)] == ["thinking", "text"]
+    assert (reply.text, reply.stop_reason) == ('{"n":1}', StopReason.END_TURN)
 
 
 async def test_a_truncated_call_keeps_only_a_part_of_its_input_and_uses_all_tokens() -> None:

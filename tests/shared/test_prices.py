@@ -14,9 +14,11 @@ from shared.prices import (
     PriceTier,
     cost,
     load_prices,
+    model_without_price,
     prices_of,
     worst_case,
 )
+from tests.fixtures.claude import PAPER
 
 CONFIG = Path(__file__).parents[2] / "config" / "models.yaml"
 PRICES = load_prices(CONFIG)
@@ -68,6 +70,16 @@ def test_every_price_is_dated_and_only_haiku_is_from_a_third_party() -> None:
 def test_a_model_without_a_price_is_a_configuration_error_that_names_those_with_one() -> None:
     with pytest.raises(ConfigError, match=r"claude-of-the-past has no price.*claude-sonnet-5-5"):
         prices_of(PRICES, "claude-of-the-past")
+
+
+def test_a_configured_model_without_a_price_is_named_with_its_place() -> None:
+    claude = PAPER.claude.model_copy(update={"model": "claude-of-the-past"})
+    ((where, what),) = model_without_price(PAPER.model_copy(update={"claude": claude}))
+
+    assert where == ("claude", "model")
+    assert what.startswith("claude-of-the-past has no price in config/models.yaml")
+    assert "claude-haiku-5-5" in what
+    assert not model_without_price(PAPER)
 
 
 @pytest.mark.parametrize(
