@@ -14,7 +14,7 @@ from outside_money import money_since_start
 from shared import trading_state
 from shared.database import records
 from shared.database.connection import Connection
-from shared.models import Mode, SessionHours
+from shared.models import Mode, SessionHours, Snapshot
 from shared.outcome import Status
 from standing import Standpoint, take_stock_unless_clean
 from tool_executor import ToolExecutor
@@ -29,10 +29,10 @@ class HouseRules:
     calendar: Calendar
     executor: ToolExecutor
 
-    async def loss_that_ends_the_day(self) -> str | None:
+    async def loss_that_ends_the_day(self, seen: Snapshot | None = None) -> str | None:
         """Say by how much the day's loss limit is reached, or None; warn a person on the way there."""
         place, limits = self.place, self.place.settings.limits
-        seen = await self.executor.look()
+        seen = seen or await self.executor.look()
         start, equity = seen.session_start_equity, seen.account.equity
         if place.mode is Mode.SCAN:
             return None

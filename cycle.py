@@ -13,10 +13,7 @@ from time import monotonic
 
 import by_rule
 import tools
-from brokers.desk import DeskContext
-from brokers.patience import PatientBroker
 from by_rule import HouseRules
-from lookout import Workplace
 from rehearsal.stage import Stage
 from shared import consciousness, log
 from shared.agent_loop import LoopResult, run_loop
@@ -27,7 +24,7 @@ from shared.config import Configuration, Settings
 from shared.conversation import LoopEnd
 from shared.cycle_journal import CycleJournal
 from shared.cycle_record import CycleRecord
-from shared.database import accounts, claude_calls, cycles, orders, positions, records
+from shared.database import claude_calls, cycles, orders, positions, records
 from shared.database.connection import Connection
 from shared.database.fences import Sender
 from shared.errors import (
@@ -49,11 +46,9 @@ from shared.prompts import Prompts, prompt_hash
 from shared.version import code_version
 from tool_answers import compact
 from tool_executor import ToolExecutor
+from workplace import open_workplace
 
 logger = log.get(__name__)
-
-SESSIONS_OF_BARS = 5
-"""How many earlier sessions indicators may look at, where the feed has them."""
 
 DECISIONS_TOLD = 5
 
@@ -96,12 +91,14 @@ class Parts:
 async def name_cycle(books: Books, agent_id: str, mode: Mode, stage: Stage) -> str:
     """Name the cycle by its slot; one that is run again at the same moment gets the next number.
 
-    The caller holds the agent's lock. What an earlier run could only keep in its journal is taken over
+    The caller holds the lock that belongs to the mode. What an earlier run could only keep in its journal is taken over
     first, and rows that a dead run left open are closed.
     """
     trading = books.connection
     await replay(books, at=stage.clock.now())
-    for abandoned in await cycles.mark_abandoned_cycles(trading, agent_id, stage.clock.now()):
+    for abandoned in await cycles.mark_abandoned_cycles(
+        trading, agent_id, stage.clock.now(), of_monitor=mode is Mode.MONITOR
+    ):
         await records.queue_alert(
             trading,
             agent_id=agent_id,
@@ -259,7 +256,7 @@ class Cycle:
             case Mode.HEARTBEAT:
                 if not await self._anything_open() and not await self._messages():
                     return "no messages, no open orders, no open positions"
-            case Mode.SCAN:
+            case Mode.SCAN | Mode.MONITOR:
                 return None
         return None
 
@@ -281,57 +278,17 @@ class Cycle:
         return None
 
     async def _open(self) -> tuple[ToolExecutor, HouseRules]:
-        """Open broker and feed, hold the account against its pin, and fix the session's first equity."""
+        """Open what the cycle works with."""
         parts = self._parts
-        feed = parts.stage.feed()
-        broker = PatientBroker(parts.stage.broker(), self._settings.orders)
-        self._stack.push_async_callback(broker.disconnect)
-        self._stack.push_async_callback(feed.close)
-        account = await broker.account()
-        now = self._clock.now()
-        await accounts.pin_account(
-            parts.trading,
-            agent_id=self._agent_id,
-            broker=broker.capabilities.name,
-            environment=account.environment,
-            account_id=account.account_id,
-            at=now,
-        )
-        start_equity = None
-        if account.equity.is_finite():
-            start_equity = await cycles.start_session(
-                parts.trading,
-                agent_id=self._agent_id,
-                session_date=parts.stage.session.session_date,
-                exchange=self._settings.market.exchange,
-                currency=account.currency,
-                equity=account.equity,
-                at=now,
-            )
-        place = Workplace(
+        place = await open_workplace(
+            self._stack,
             settings=self._settings,
-            mode=parts.mode,
-            clock=self._clock,
-            broker=broker,
-            feed=feed,
+            stage=parts.stage,
             books=parts.books,
-            session=parts.stage.session,
-            sessions=(
-                *parts.stage.calendar.previous_sessions(
-                    parts.stage.session.session_date, SESSIONS_OF_BARS
-                ),
-                parts.stage.session,
-            ),
-            home=parts.stage.home,
-            context=DeskContext(
-                agent_id=self._agent_id,
-                cycle_id=parts.cycle_id,
-                currency=account.currency,
-                database=parts.books.database,
-                sender=parts.sender,
-                dry_run=parts.dry_run,
-            ),
-            session_start_equity=start_equity,
+            mode=parts.mode,
+            sender=parts.sender,
+            cycle_id=parts.cycle_id,
+            dry_run=parts.dry_run,
         )
         self._executor = ToolExecutor(place)
         rules = HouseRules(

@@ -7,13 +7,14 @@ import asyncio
 import json
 import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from time import monotonic
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import safety
 from shared import config_file, environment, log
+from shared.brain import Brain
 from shared.clock import Clock, SystemClock
 from shared.config import AlertSettings, Configuration
 from shared.errors import Busy, CatalystError, ConfigError
@@ -21,6 +22,9 @@ from shared.outcome import Outcome, Status
 from shared.paths import PROJECT, log_base
 from shared.prices import model_without_price
 from shared.schedule import impossible_schedule
+
+if TYPE_CHECKING:
+    from shared.claude import AnthropicModel
 
 logger = log.get(__name__)
 
@@ -49,6 +53,8 @@ class Printing:
     as_json: bool
     show: Callable[[Outcome, TextIO], None] | None = None
     """What people read besides the sentence."""
+    unsaid: Collection[Status] = ()
+    """Ends that nobody has to read, and nobody who watches has to be told of."""
 
 
 def run(
@@ -63,13 +69,15 @@ def run(
     started = monotonic()
     try:
         outcome = _guarded(agent, mode, play, afterwards).lasting(monotonic() - started)
-        printing.err.write(f"{outcome.sentence()}\n")
+        if outcome.status not in printing.unsaid:
+            printing.err.write(f"{outcome.sentence()}\n")
         if printing.as_json:
             printing.out.write(json.dumps(outcome.as_json()) + "\n")
         elif printing.show is not None:
             printing.show(outcome, printing.out)
         printing.out.flush()
-        _tell(outcome, afterwards)
+        if outcome.status not in printing.unsaid:
+            _tell(outcome, afterwards)
     finally:
         log.tear_down()
     return outcome
@@ -152,8 +160,51 @@ async def _ping_and_send(outcome: Outcome, afterwards: Afterwards) -> None:
             succeeded=outcome.exit_code == 0,
             timeout_seconds=settings.ping_timeout_seconds,
         )
-    where = afterwards.where
-    if configuration is not None and where is not None and afterwards.due_alerts != 0:
-        from shared.alerts import Outbox, send_outbox
+    if configuration is not None and afterwards.due_alerts != 0:
+        await send_alerts(configuration, afterwards)
 
-        await send_outbox(configuration, Outbox(embedded_name=where[0], clock=where[1]), environ)
+
+async def send_alerts(configuration: Configuration, afterwards: Afterwards) -> None:
+    """Work off the outbox, over a connection of its own. Raises CatalystError."""
+    where = afterwards.where
+    if where is None:
+        return
+    from shared.alerts import Outbox, send_outbox
+
+    outbox = Outbox(embedded_name=where[0], clock=where[1])
+    await send_outbox(configuration, outbox, afterwards.environ)
+
+
+async def ping_of_failure(configuration: Configuration, environ: Mapping[str, str]) -> None:
+    """Tell whoever watches from outside, where nothing else can be told at the moment."""
+    if environ.get("PING_URL"):
+        from shared.ping import ping
+
+        seconds = configuration.settings.alerts.ping_timeout_seconds
+        await ping(environ, succeeded=False, timeout_seconds=seconds)
+
+
+def model_opener(brain: Brain, configuration: Configuration) -> Callable[[], "AnthropicModel"]:
+    """Say how to reach who decides; the SDK is imported only when that is called.
+
+    Raises ConfigError when Claude is wanted and there is no key.
+    """
+    if brain is Brain.STAND_IN:
+
+        def open_model() -> "AnthropicModel":
+            from rehearsal.stand_in import open_stand_in
+
+            return open_stand_in(configuration.settings)
+
+        return open_model
+    key, gateway = configuration.secrets.anthropic_api_key, configuration.secrets.anthropic_base_url
+    if key is None:
+        raise ConfigError("Claude is to decide, but ANTHROPIC_API_KEY is not set")
+
+    def open_claude() -> "AnthropicModel":
+        from shared.claude import ANTHROPIC_URL, AnthropicModel
+
+        url = ANTHROPIC_URL if gateway is None else gateway.get_secret_value()
+        return AnthropicModel(api_key=key, base_url=url)
+
+    return open_claude

@@ -9,22 +9,26 @@ from pathlib import Path
 from brokers.base import Broker
 from brokers.desk import DeskContext
 from market.base import Feed
-from shared import trading_state
+from shared import log, trading_state
 from shared.clock import Clock
 from shared.config import Settings
-from shared.database import claude_calls, orders, reconciliations
+from shared.database import claude_calls, monitor, orders, reconciliations
 from shared.database.connection import Connection
 from shared.database.orders import PositionRecord
+from shared.errors import FeedUnavailable
 from shared.journal.books import Books
 from shared.models import (
     Instrument,
     Mode,
     OrderPurpose,
     Position,
+    Quote,
     SessionHours,
     Snapshot,
     Verdict,
 )
+
+logger = log.get(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +65,8 @@ class Lookout:
         self._place: Workplace = workplace
         self.money_from_outside: Decimal = Decimal(0)
         """What the session gained without trading; the day's loss is measured beside it."""
+        self.feed_problem: str | None = None
+        """Why the last picture has no quotes."""
 
     async def look(self, symbols: Collection[str] = ()) -> Snapshot:
         """Take one picture, with quotes and instruments for these symbols and all held or on order."""
@@ -84,7 +90,7 @@ class Lookout:
             positions=positions,
             open_orders=open_orders,
             unresolved=tuple(order.client_order_id or "?" for order in unresolved),
-            quotes=await place.feed.quotes(wanted),
+            quotes=await self._quotes(wanted),
             instruments=await self.instruments(wanted),
             state=in_force.state,
             halts=in_force.reasons,
@@ -98,7 +104,19 @@ class Lookout:
             last_loss_at=_last_losses(closed),
             budget_left_usd=await self._budget_left(),
             budget_kept_for_exits_usd=_kept_for_exits(place.settings),
+            check_needed_within_seconds=place.settings.monitor.entries_need_a_check_within_seconds,
+            last_check_at=await self._last_check(),
         )
+
+    async def _quotes(self, symbols: Collection[str]) -> Mapping[str, Quote]:
+        """Read quotes; without a feed there are none, which keeps entries back and no sale."""
+        self.feed_problem = None
+        try:
+            return await self._place.feed.quotes(symbols)
+        except FeedUnavailable as error:
+            logger.warning("no_quotes", why=str(error))
+            self.feed_problem = str(error)
+            return {}
 
     @property
     def session_began_at(self) -> datetime:
@@ -155,6 +173,10 @@ class Lookout:
         return await orders.positions_of_session(
             self._place.connection, self._agent_id, self.session_began_at
         )
+
+    async def _last_check(self) -> datetime | None:
+        beat = await monitor.last_beat(self._place.connection, self._agent_id)
+        return None if beat is None else beat.beat_at
 
     async def _budget_left(self) -> Decimal | None:
         place = self._place

@@ -67,6 +67,7 @@ ENTRY_RULES: tuple[Rule, ...] = (
     permission.state_is_active,
     permission.nothing_is_unresolved,
     permission.no_cancel_is_pending,
+    permission.somebody_watches,
     permission.books_agree,
     permission.books_were_compared,
     permission.symbol_is_not_locked,

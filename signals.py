@@ -83,6 +83,26 @@ def trailing_stop(
     return stop if previous is None else max(previous, stop)
 
 
+def is_trailing(watch: Watch, settings: SignalSettings) -> bool:
+    """Whether the best profit so far is one from which the stop follows the price."""
+    best = _change_pct(watch.entry_price, watch.best_price)
+    return best is not None and best > settings.trailing_stop_from_pct
+
+
+def level_reached(
+    *, high: Decimal, low: Decimal, stop: Decimal | None, target: Decimal | None
+) -> str | None:
+    """Say which of a position's own levels two readings of the price both reach; None for neither.
+
+    For brokers at which no stop can rest: there nobody else sells.
+    """
+    if stop is not None and high <= stop:
+        return f"the price {high} is at or below the stop {stop}"
+    if target is not None and low >= target:
+        return f"the price {low} is at or above the target {target}"
+    return None
+
+
 def profit_pct(watch: Watch) -> Decimal | None:
     """Profit at the present price in percent of the entry, negative for a loss; None if not known."""
     return _change_pct(watch.entry_price, watch.price)

@@ -8,21 +8,27 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TextIO
 
 import entry_point
-from entry_point import CHECKS, Afterwards, Printing, end_cleanly_when_told, log_to
+from entry_point import (
+    CHECKS,
+    Afterwards,
+    Printing,
+    end_cleanly_when_told,
+    log_to,
+    model_opener,
+)
 from shared import environment, log
 from shared.brain import Brain, default_brain
-from shared.claude import ANTHROPIC_URL, AnthropicModel
 from shared.clock import SystemClock
 from shared.config import Configuration
-from shared.errors import ConfigError, DatabaseUnavailable
+from shared.errors import DatabaseUnavailable
 from shared.lock import GIVES_WAY_TO_CLOSE, HeldFile, hold
-from shared.models import Mode
+from shared.models import SLOT_MODES, Mode
 from shared.outcome import Outcome, Status
 from shared.paths import PROJECT, data_directory
 
@@ -84,7 +90,20 @@ def _locked_run(
         locks=configuration.settings.locks,
         preempts=GIVES_WAY_TO_CLOSE if may_preempt else (),
     ) as file:
-        return asyncio.run(_run(arguments, configuration, afterwards, logged, file))
+        watched = _time_passes(arguments, configuration, environ)
+        outcome = asyncio.run(_run(arguments, configuration, afterwards, logged, file))
+        return outcome if watched is None else replace(outcome, watched=watched)
+
+
+def _time_passes(
+    arguments: Arguments, configuration: Configuration, environ: Mapping[str, str]
+) -> Outcome | None:
+    """In a rehearsal, where time jumps to the slot, let the position monitor watch what is jumped over."""
+    if configuration.settings.rehearsal is None or arguments.force:
+        return None
+    from position_monitor import let_time_pass
+
+    return let_time_pass(configuration, environ, arguments.mode, arguments.brain)
 
 
 async def _run(
@@ -161,7 +180,7 @@ async def _run(
                 forced=arguments.force,
                 dry_run=arguments.dry_run,
                 brain=brain,
-                open_model=_model_opener(brain, configuration),
+                open_model=model_opener(brain, configuration),
                 log_problem=logged.problem,
             )
         )
@@ -171,26 +190,6 @@ async def _run(
                 databases.trading, settings.agent.id, stage.clock.now()
             )
         return outcome
-
-
-def _model_opener(brain: Brain, configuration: Configuration) -> Callable[[], AnthropicModel]:
-    """Say how to reach who decides; the SDK is imported only when that is called.
-
-    Raises ConfigError when Claude is wanted and there is no key.
-    """
-    if brain is Brain.STAND_IN:
-
-        def open_model() -> AnthropicModel:
-            from rehearsal.stand_in import open_stand_in
-
-            return open_stand_in(configuration.settings)
-
-        return open_model
-    key, gateway = configuration.secrets.anthropic_api_key, configuration.secrets.anthropic_base_url
-    if key is None:
-        raise ConfigError("Claude is to decide, but ANTHROPIC_API_KEY is not set")
-    url = ANTHROPIC_URL if gateway is None else gateway.get_secret_value()
-    return lambda: AnthropicModel(api_key=key, base_url=url)
 
 
 def _parse(argv: Sequence[str] | None) -> Arguments:
@@ -204,7 +203,7 @@ def _parse(argv: Sequence[str] | None) -> Arguments:
         "--mode",
         required=True,
         type=Mode,
-        choices=list(Mode),
+        choices=SLOT_MODES,
         metavar="MODE",
         help="scan, trade, close or heartbeat",
     )

@@ -65,6 +65,8 @@ class Clerk:
 
     async def record(self, order: Order) -> Sequence[Fill]:
         """Take in a report; one that makes no sense is for a person, and holds up no other order."""
+        if self.context.reports.is_known(order):
+            return ()
         try:
             fills = await self._books.keep(
                 OrderReported(
@@ -81,6 +83,7 @@ class Clerk:
                 key=f"contradiction-{order.broker_order_id}",
             )
             return ()
+        self.context.reports.note(order)
         self.fills += len(fills)
         for fill in fills:
             logger.info(
@@ -152,7 +155,11 @@ class Clerk:
             return
         try:
             stops.remember_stops(
-                self._books.journal.home, self.context.agent_id, open_, self._clock.now()
+                self._books.journal.home,
+                self.context.agent_id,
+                open_,
+                self._clock.now(),
+                database=self.context.database,
             )
         except OSError as error:
             logger.exception("stops_not_remembered")

@@ -29,6 +29,10 @@ Look = Callable[[Collection[str]], Awaitable[Snapshot]]
 """Takes a fresh snapshot that has quotes and instruments for these symbols at least."""
 
 
+class NotOwned(ToolError):
+    """Another process leaves or protects the symbol, so that nothing is done twice."""
+
+
 class Exits:
     """The ways out of a position, for one cycle."""
 
@@ -50,7 +54,7 @@ class Exits:
         for, since the protective legs cover the whole, when nothing can be sold for want of a bid, and
         when another process is leaving the symbol.
         """
-        async with self._owned(symbol):
+        async with self.owned(symbol):
             snapshot = await self._look((symbol,))
             ours = await self._clerk.ours(symbol, snapshot)
             if quantity is not None and 0 < quantity < ours:
@@ -180,12 +184,15 @@ class Exits:
         return await self._sending.submit(request, snapshot, why=why)
 
     @asynccontextmanager
-    async def _owned(self, symbol: str) -> AsyncGenerator[None]:
-        """Be the one process that leaves this symbol, for as long as the block runs."""
+    async def owned(self, symbol: str) -> AsyncGenerator[None]:
+        """Be the one process that sells or protects this symbol, for as long as the block runs.
+
+        A process may own a symbol that it owns already. Raises NotOwned.
+        """
         connection, agent_id = self._clerk.connection, self._clerk.context.agent_id
         if not await positions.own_exit(connection, agent_id=agent_id, symbol=symbol):
-            msg = f"another process is leaving {symbol} at this moment"
-            raise ToolError(msg)
+            msg = f"another process is leaving or protecting {symbol} at this moment"
+            raise NotOwned(msg)
         try:
             yield
         finally:

@@ -11,15 +11,19 @@ from brokers.drafts import (
     naked_quantity,
     protection_request,
 )
-from brokers.exits import Exits, Look
+from brokers.exits import Exits, Look, NotOwned
 from brokers.exposure import NakedSpell, naked_spells
 from brokers.sending import Sending
 from brokers.submissions import Submission, why_not_resting
+from shared import log
 from shared.clock import Clock
 from shared.config import OrderSettings
 from shared.database import orders, positions
 from shared.database.positions import PositionRecord
+from shared.errors import ToolError
 from shared.models import Order, Snapshot
+
+logger = log.get(__name__)
 
 
 class Protection:
@@ -61,18 +65,28 @@ class Protection:
             return ()
         made: list[Submission] = []
         for record in await self._positions():
-            naked = naked_quantity(record.symbol, record.quantity, snapshot)
-            if naked > 0:
-                made += await self._protect(record, naked, snapshot)
+            if naked_quantity(record.symbol, record.quantity, snapshot) > 0:
+                made += await self._protect(record)
         await self._record_spells()
         return tuple(made)
 
-    async def _protect(
+    async def _protect(self, record: PositionRecord) -> Sequence[Submission]:
+        """Look again as the one process that sells or protects the symbol, and protect what is naked then."""
+        if self._clerk.context.dry_run:
+            return ()
+        try:
+            async with self._exits.owned(record.symbol):
+                snapshot = await self._look((record.symbol,))
+                naked = naked_quantity(record.symbol, record.quantity, snapshot)
+                return await self._protect_naked(record, naked, snapshot) if naked > 0 else ()
+        except NotOwned as error:
+            logger.info("left_to_another_process", symbol=record.symbol, why=str(error))
+            return ()
+
+    async def _protect_naked(
         self, record: PositionRecord, naked: int, snapshot: Snapshot
     ) -> Sequence[Submission]:
         """Rest an OCO for naked shares; where the price is through the stop already, sell them."""
-        if self._clerk.context.dry_run:
-            return ()
         symbol, key = record.symbol, f"{record.symbol}-{record.position_id}"
         await self._clerk.alert(
             f"{symbol}: {naked} shares had no resting stop",
@@ -84,8 +98,7 @@ class Protection:
             why_not = ["an entry of the symbol is not over yet"]
             submissions: tuple[Submission, ...] = ()
         else:
-            submissions = await self._secure(record, naked, snapshot)
-            why_not = list(filter(None, map(why_not_resting, submissions)))
+            submissions, why_not = await self._secure(record, naked, snapshot)
         for why in why_not:
             await self._clerk.alert(
                 f"{symbol}: {naked} shares are not protected",
@@ -96,10 +109,15 @@ class Protection:
 
     async def _secure(
         self, record: PositionRecord, naked: int, snapshot: Snapshot
-    ) -> tuple[Submission, ...]:
+    ) -> tuple[tuple[Submission, ...], list[str]]:
+        """Return what was sent, and why some of it protects nothing."""
         if is_through(record.stop_loss, record.symbol, snapshot):
             why = f"the price is through {record.stop_loss}"
-            return await self._exits.leave(record.symbol, why=why)
+            try:
+                sold = await self._exits.leave(record.symbol, why=why)
+            except ToolError as error:
+                return (), [str(error)]
+            return sold, list(filter(None, map(why_not_resting, sold)))
         request = protection_request(
             symbol=record.symbol,
             quantity=naked,
@@ -107,7 +125,8 @@ class Protection:
             take_profit=record.take_profit,
         )
         why = "protect what the entry filled"
-        return (await self._sending.submit(request, snapshot, why=why),)
+        made = await self._sending.submit(request, snapshot, why=why)
+        return (made,), list(filter(None, [why_not_resting(made)]))
 
     async def _record_spells(self) -> None:
         """Keep every time in which shares of an open position were naked; one that lasts is an alarm."""

@@ -215,7 +215,7 @@ class Sending:
         return client_order_id(
             database=context.database,
             agent_id=context.agent_id,
-            cycle=context.cycle_id,
+            cycle=f"{context.cycle_id}{context.occasion}",
             decision=decision_key(draft),
             attempt=attempt,
         )

@@ -1,13 +1,28 @@
 """What became of a request: refused by safety, stopped by a dry run, or an order with a row."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import assert_never
 from uuid import UUID
 
 from shared.database.fences import Sender
 from shared.database.orders import OrderRecord
-from shared.models import OrderRequest, Refusal
+from shared.models import Order, OrderRequest, Refusal
 from shared.order_life import OrderState
+
+
+class Reports:
+    """What was written down of each order, so that the same report is not written again and again."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Order] = {}
+
+    def is_known(self, order: Order) -> bool:
+        """Whether the broker said exactly this before, and it was written down."""
+        return self._known.get(order.broker_order_id) == order
+
+    def note(self, order: Order) -> None:
+        """Remember what has been written down."""
+        self._known[order.broker_order_id] = order
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +38,9 @@ class DeskContext:
     dry_run: bool
     is_cycle: bool = True
     """Whether the cycle has a row; the startup monitor is none."""
+    occasion: str = ""
+    """Tells the decisions of one pass from those of the next, where a run makes many."""
+    reports: Reports = field(default_factory=Reports, compare=False)
 
     @property
     def cycle_row(self) -> str | None:

@@ -14,6 +14,9 @@ from market.volume_pace import UsualVolume, usual_volume, volume_pace
 from shared.models import Bar, SessionHours
 from shared.watch import VolumePace
 
+SESSIONS_NEEDED = 3
+"""How many of the latest sessions settle the indicators, the present one included."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:

@@ -17,7 +17,7 @@ from market.recording import Recording
 from rehearsal import bookmark as bookmarks
 from rehearsal.bookmark import DATABASE_PREFIX, Bookmark
 from shared import trading_state
-from shared.clock import ManualClock
+from shared.clock import Clock, ManualClock, RunningClock
 from shared.config import RehearsalSettings, Settings
 from shared.embedded_postgres import Server, database_names, drop_database
 from shared.errors import ConfigError
@@ -26,6 +26,9 @@ from shared.schedule import Slot, next_slot, slots
 
 if TYPE_CHECKING:
     from brokers.base import Broker
+
+_INSTANT = timedelta(seconds=1)
+"""So long before a slot the time of waiting for it ends."""
 
 KEPT_REHEARSALS = 2
 """Databases and exchanges of this many rehearsals are kept, the present one included."""
@@ -38,7 +41,7 @@ class Stage:
     settings: Settings
     folder: Path
     bookmark: Bookmark
-    clock: ManualClock
+    clock: Clock
     calendar: Calendar
     session: SessionHours
     slot: Slot | None
@@ -132,20 +135,68 @@ def set_stage(
     bookmark = bookmarks.read(folder) or begin(settings, folder, calendar)
     if force:
         return _stage(settings, folder, calendar, bookmark, None)
-    hours = _hours(calendar, bookmark.session_date)
-    if next_slot(slots(settings.schedule, hours), bookmark.after) is None:
-        following = _following_session(settings, calendar, bookmark)
-        if following is None:
-            return NotDue(why=f"the rehearsal ended with the session of {bookmark.session_date}")
-        bookmark = bookmark.at(following, bookmark.clock, played=True)
-        hours = _hours(calendar, following)
-    slot = next_slot(slots(settings.schedule, hours), bookmark.after, mode)
-    if slot is None:
-        upcoming = next_slot(slots(settings.schedule, hours), bookmark.after)
-        return NotDue(why=_nothing_left(mode, hours, upcoming, calendar))
+    found = _upcoming(settings, calendar, bookmark, mode)
+    if isinstance(found, NotDue):
+        return found
+    hours, slot = found
     bookmark = bookmark.at(hours.session_date, slot.at, played=not dry_run)
     bookmarks.write(folder, bookmark)
     return _stage(settings, folder, calendar, bookmark, slot)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """A time in one session in which nothing is run and the position monitor watches."""
+
+    stage: Stage
+    until: datetime
+    """The last moment of it."""
+
+
+def watches_before_slot(
+    settings: Settings, folder: Path, calendar: Calendar, mode: Mode
+) -> tuple[Watch, ...]:
+    """Give the times that pass before the next slot of a mode begins, one for each session."""
+    bookmark = bookmarks.read(folder)
+    if bookmark is None:
+        return ()
+    found = _upcoming(settings, calendar, bookmark, mode)
+    if isinstance(found, NotDue):
+        return ()
+    days = dict.fromkeys((bookmark.session_date, found[0].session_date))
+    until = found[1].at - _INSTANT
+    watches = (_watch(settings, folder, calendar, bookmark, day, until) for day in days)
+    return tuple(watch for watch in watches if watch is not None)
+
+
+def watch_now(
+    settings: Settings, folder: Path, calendar: Calendar, *, at_the_walls_pace: bool
+) -> Watch | NotDue:
+    """Give the time from where the rehearsal stands to its next slot of whatever mode.
+
+    At the pace of the wall it is a whole session, through all of its slots, as it is for a real agent.
+    """
+    bookmark = bookmarks.read(folder) or begin(settings, folder, calendar)
+    hours = _hours(calendar, bookmark.session_date)
+    slot = next_slot(slots(settings.schedule, hours), bookmark.after)
+    until = hours.closes_at + _margin(settings)
+    if slot is not None and not at_the_walls_pace:
+        until = slot.at - _INSTANT
+    watch = _watch(settings, folder, calendar, bookmark, hours.session_date, until)
+    if watch is None:
+        return NotDue(why=f"there is nothing to watch before {until:%Y-%m-%d %H:%M} UTC")
+    if not at_the_walls_pace:
+        return watch
+    clock = RunningClock(watch.stage.clock.now())
+    return replace(watch, stage=replace(watch.stage, clock=clock))
+
+
+def time_has_passed(folder: Path, watch: Watch) -> None:
+    """Keep how far the time of a rehearsal is by now."""
+    stage = watch.stage
+    bookmarks.write(
+        folder, stage.bookmark.at(stage.session.session_date, stage.clock.now(), played=True)
+    )
 
 
 def session_ahead(stage: Stage) -> SessionHours:
@@ -187,6 +238,46 @@ def forget_other_databases(server: Server, kept: Collection[Bookmark]) -> None:
                 await drop_database(server, name)
 
     asyncio.run(drop())
+
+
+def _upcoming(
+    settings: Settings, calendar: Calendar, bookmark: Bookmark, mode: Mode
+) -> tuple[SessionHours, Slot] | NotDue:
+    """Find the next slot of a mode, in the following session where the present one has none of any."""
+    hours = _hours(calendar, bookmark.session_date)
+    if next_slot(slots(settings.schedule, hours), bookmark.after) is None:
+        following = _following_session(settings, calendar, bookmark)
+        if following is None:
+            return NotDue(why=f"the rehearsal ended with the session of {bookmark.session_date}")
+        bookmark = bookmark.at(following, bookmark.clock, played=True)
+        hours = _hours(calendar, following)
+    slot = next_slot(slots(settings.schedule, hours), bookmark.after, mode)
+    if slot is None:
+        upcoming = next_slot(slots(settings.schedule, hours), bookmark.after)
+        return NotDue(why=_nothing_left(mode, hours, upcoming, calendar))
+    return hours, slot
+
+
+def _watch(
+    settings: Settings,
+    folder: Path,
+    calendar: Calendar,
+    bookmark: Bookmark,
+    day: date,
+    until: datetime,
+) -> Watch | None:
+    """Give what of a session there is to watch up to then; None where that is nothing."""
+    hours, margin = _hours(calendar, day), _margin(settings)
+    since = max(bookmark.clock, hours.opens_at - margin)
+    until = min(until, hours.closes_at + margin)
+    if since >= until:
+        return None
+    at = bookmark.at(day, since, played=bookmark.played)
+    return Watch(stage=_stage(settings, folder, calendar, at, None), until=until)
+
+
+def _margin(settings: Settings) -> timedelta:
+    return timedelta(minutes=settings.monitor.minutes_before_open)
 
 
 def _recording(

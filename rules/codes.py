@@ -12,6 +12,7 @@ class Code(StrEnum):
     MODE = "MODE"
     TRADING_STATE = "TRADING_STATE"
     UNRESOLVED_ORDER = "UNRESOLVED_ORDER"
+    MONITOR_SILENT = "MONITOR_SILENT"
     RECONCILIATION = "RECONCILIATION"
     NO_VERDICT = "NO_VERDICT"
     SYMBOL_LOCKED = "SYMBOL_LOCKED"
@@ -58,6 +59,7 @@ MEANINGS: Mapping[Code, str] = {
     Code.MODE: "a position would be opened in another mode than trade",
     Code.TRADING_STATE: "the agent is reducing or halted",
     Code.UNRESOLVED_ORDER: "the outcome of an earlier order, or of a cancel in the symbol, is not known",
+    Code.MONITOR_SILENT: "the position monitor has not made a pass lately",
     Code.RECONCILIATION: "broker and records disagree about what is held",
     Code.NO_VERDICT: "broker and records were not compared this session, or the broker was unreadable",
     Code.SYMBOL_LOCKED: "what was found about the symbol waits for a person",

@@ -61,6 +61,20 @@ def no_cancel_is_pending(case: Case) -> Iterator[Reason]:
             )
 
 
+def somebody_watches(case: Case) -> Iterator[Reason]:
+    """What is bought has to be watched; a monitor that fell silent watches nothing."""
+    within, last = case.snapshot.check_needed_within_seconds, case.snapshot.last_check_at
+    if within is None:
+        return
+    if last is None:
+        yield reason(Code.MONITOR_SILENT, "the position monitor has never made a pass")
+    elif (silent := (case.now - last).total_seconds()) > within:
+        yield reason(
+            Code.MONITOR_SILENT,
+            f"the position monitor has been silent for {silent:.0f} seconds, {within:.0f} are allowed",
+        )
+
+
 def books_agree(case: Case) -> Iterator[Reason]:
     """Broker and records have to agree about what is held."""
     for disagreement in case.snapshot.disagreements:

@@ -63,6 +63,23 @@ class ManualClock:
         await asyncio.sleep(0)
 
 
+class RunningClock:
+    """A clock that was set once and goes at the pace of the wall since, whatever becomes of that one."""
+
+    def __init__(self, start: datetime) -> None:
+        """Begin at `start`."""
+        self._start: datetime = utc(start)
+        self._since: float = time.monotonic()
+
+    def now(self) -> datetime:
+        """Return how far it is."""
+        return self._start + timedelta(seconds=time.monotonic() - self._since)
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait that long."""
+        await SystemClock().sleep(seconds)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BootMoment:
     """A moment as this machine counts it since it was started, asleep or awake; nobody can set it."""

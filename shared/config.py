@@ -245,6 +245,29 @@ class SignalSettings(_Section):
     """A price this many times the one before, or this part of it, is a fault of the data."""
 
 
+class MonitorSettings(_Section):
+    """How open positions are watched between the runs."""
+
+    check_seconds: Annotated[float, Field(ge=5, le=300)] = 60.0
+    """Pause between two passes where stops rest at the broker."""
+    check_seconds_without_stops: Annotated[float, Field(ge=5, le=60)] = 15.0
+    """The same where they do not, and the monitor is the stop."""
+    entries_need_a_check_within_seconds: Annotated[float, Field(ge=30, le=600)] | None = 60.0
+    """Without a pass within this time nothing is bought; null buys unwatched."""
+    silence_alarm_seconds: Annotated[float, Field(ge=60, le=3600)] = 150.0
+    """A monitor that is silent for longer, in a session, is an alarm."""
+    review_model: str = "claude-haiku-5-5"
+    """Is asked where signals leave it open; must have prices in config/models.yaml."""
+    review_every_minutes: Annotated[int, Field(ge=1, le=240)] = 15
+    """At most so often for one position."""
+    reviews_per_position: Annotated[int, Field(ge=0, le=100)] = 10
+    """At most so many for one position."""
+    review_timeout_seconds: Seconds = 30.0
+    """An answer that takes longer is none: the position is held with its stop."""
+    minutes_before_open: Annotated[int, Field(ge=1, le=60)] = 5
+    """How long before a session the monitor starts, and how long after it the monitor ends."""
+
+
 class ScheduleSettings(_Section):
     """When each mode is due, measured from the session's own open and close, half days included."""
 
@@ -256,6 +279,10 @@ class ScheduleSettings(_Section):
     last_trade_minutes_before_close: Annotated[int, Field(ge=1, le=240)] = 30
     close_minutes_before_close: Annotated[int, Field(ge=1, le=240)] = 10
     heartbeat_minutes_after_close: Annotated[int, Field(ge=1, le=240)] = 30
+    may_hold_over_lunch: bool = False
+    """Whether the close before lunch leaves positions alone."""
+    may_hold_overnight: bool = False
+    """Whether the close at the session's end does."""
     grace_minutes: Annotated[int, Field(ge=1, le=30)] = 5
     """A slot that starts later than this is missed, not run."""
 
@@ -303,6 +330,8 @@ class LongestRuns(_Section):
     """Positions sold by a person's command."""
     startup: Seconds | None = None
     """The startup monitor."""
+    monitor: Seconds | None = 100.0
+    """The position monitor, from one sign of life to the next."""
 
 
 class LockSettings(_Section):
@@ -357,6 +386,7 @@ class Settings(_Section):
     orders: OrderSettings = OrderSettings()
     reconciliation: ReconciliationSettings = ReconciliationSettings()
     signals: SignalSettings = SignalSettings()
+    monitor: MonitorSettings = MonitorSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     claude: ClaudeSettings = ClaudeSettings()
     alerts: AlertSettings = AlertSettings()

@@ -10,7 +10,7 @@ from itertools import pairwise
 from urllib.parse import urlsplit
 
 from shared.config import BrokerName, DatabaseSettings, Settings
-from shared.models import Mode
+from shared.models import SLOT_MODES
 from shared.yaml_positions import KeyPath
 
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -159,7 +159,7 @@ def _runs_end_before_they_hang(
     may_take = claude.cycle_deadline_seconds + claude.request_timeout_seconds
     given = {("longest_run_seconds",): locks.longest_run_seconds} | {
         ("longest_run_seconds_by_mode", mode.value): seconds
-        for mode in Mode
+        for mode in SLOT_MODES
         if (seconds := getattr(locks.longest_run_seconds_by_mode, mode.value)) is not None
     }
     for path, seconds in given.items():

@@ -200,7 +200,7 @@ def _agent_mode(mode: Mode) -> AgentMode:
             return AgentMode.RESEARCHING
         case Mode.TRADE | Mode.CLOSE:
             return AgentMode.TRADING
-        case Mode.HEARTBEAT:
+        case Mode.HEARTBEAT | Mode.MONITOR:
             return AgentMode.AWAKE
         case _:
             assert_never(mode)

@@ -34,6 +34,10 @@ class Holder:
             return False
         return now.seconds >= ends_at.seconds
 
+    def is_process_of(self, other: "Holder") -> bool:
+        """Whether both are the same process, however often it renewed its lease."""
+        return (self.pid, self.process_started_ticks) == (other.pid, other.process_started_ticks)
+
     def as_json(self) -> bytes:
         """Return what is written into the file."""
         ends_at = self.ends_at

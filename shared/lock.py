@@ -39,8 +39,14 @@ class HeldFile:
 
     path: Path
     descriptor: int
+    mode: str
+    lease_seconds: float
     ended: tuple[Ended, ...] = ()
     """Runs that had to let go first."""
+
+    def renew(self, clock: Clock) -> None:
+        """Begin the lease anew: whoever holds the lock for longer than one says so before it ends."""
+        _write(self.descriptor, mode=self.mode, lease_seconds=self.lease_seconds, clock=clock)
 
     def problem(self) -> str | None:
         """Say what became of the file, if anything did: another run may then hold a new one."""
@@ -69,9 +75,10 @@ def hold(
     `preempts`, is asked to end and then killed. Raises Busy when another run holds the lock and may, or
     cannot be ended, and ConfigError when the file cannot be opened.
     """
-    held = _taken(path, _Claim(agent_id=agent_id, locks=locks, preempts=preempts))
+    claim = _Claim(agent_id=agent_id, mode=mode, locks=locks, preempts=preempts)
+    held = _taken(path, claim)
     try:
-        _write(held.descriptor, mode=mode, lease_seconds=locks.longest_seconds(mode), clock=clock)
+        held.renew(clock)
         try:
             yield held
         finally:
@@ -85,6 +92,7 @@ class _Claim:
     """Who wants the lock, and whom it may end for that."""
 
     agent_id: str
+    mode: str
     locks: LockSettings
     preempts: Collection[str]
 
@@ -118,7 +126,13 @@ def _taken(path: Path, claim: _Claim) -> HeldFile:
             ended += _locked(descriptor, claim)
             with suppress(FileNotFoundError):
                 if _is_at(path, descriptor):
-                    return HeldFile(path=path, descriptor=descriptor, ended=ended)
+                    return HeldFile(
+                        path=path,
+                        descriptor=descriptor,
+                        mode=claim.mode,
+                        lease_seconds=claim.locks.longest_seconds(claim.mode),
+                        ended=ended,
+                    )
         except BaseException:
             os.close(descriptor)
             raise
@@ -166,7 +180,8 @@ def _lets_go(descriptor: int, holder: Holder, *, seconds: float) -> bool:
     """Wait until the lock is ours or somebody else's than this holder's."""
     deadline = monotonic() + seconds
     while not _try(descriptor):
-        if _read(descriptor) not in {holder, None}:
+        found = _read(descriptor)
+        if found is not None and not found.is_process_of(holder):
             return True
         if monotonic() >= deadline:
             return False
@@ -217,10 +232,11 @@ def _write(descriptor: int, *, mode: str, lease_seconds: float, clock: Clock) ->
         now=clock.now(),
         since_boot=boot_moment(),
     )
+    content = holder.as_json()
     # On a full disk the lock holds all the same; only its description is missing.
     with suppress(OSError):
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, holder.as_json(), 0)
+        os.pwrite(descriptor, content, 0)
+        os.ftruncate(descriptor, len(content))
 
 
 def _erase(descriptor: int) -> None:

@@ -18,6 +18,12 @@ class Mode(StrEnum):
     TRADE = "trade"
     CLOSE = "close"
     HEARTBEAT = "heartbeat"
+    MONITOR = "monitor"
+    """Watches what is open; a program of its own, which has no slots."""
+
+
+SLOT_MODES = (Mode.SCAN, Mode.TRADE, Mode.CLOSE, Mode.HEARTBEAT)
+"""Those that run once in each of their slots."""
 
 
 class Side(StrEnum):
@@ -441,6 +447,10 @@ class Snapshot:
     budget_left_usd: Decimal | None = None
     """What is left of the day's money for Claude; None where nobody has to be paid."""
     budget_kept_for_exits_usd: Decimal = Decimal(0)
+    check_needed_within_seconds: float | None = None
+    """How recent the monitor's last pass has to be for an entry; None where nobody has to watch."""
+    last_check_at: datetime | None = None
+    """When the monitor last made a pass; None is never."""
 
     def position(self, symbol: str) -> Position | None:
         """The holding in `symbol`, or None."""

@@ -55,6 +55,8 @@ class Outcome:
     """What a person should know besides, such as a log file that cannot be written."""
     details: Mapping[str, object] = field(default_factory=dict[str, object])
     """What a program of its own adds to the JSON."""
+    watched: "Outcome | None" = None
+    """What the position monitor did in the time of a rehearsal that passed before this run."""
 
     @classmethod
     def of(cls, agent: str, mode: str, status: Status, reason: str) -> "Outcome":
@@ -101,6 +103,7 @@ class Outcome:
             "cost_usd": _text(self.cost_usd),
             "duration_seconds": self.duration_seconds,
             "notes": list(self.notes),
+            **({} if self.watched is None else {"watched": self.watched.as_json()}),
             **self.details,
         }
 

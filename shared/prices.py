@@ -111,7 +111,10 @@ def prices_of(prices: Mapping[str, ModelPrices], model: str) -> ModelPrices:
 def model_without_price(settings: Settings) -> Sequence[tuple[tuple[str | int, ...], str]]:
     """Say so when a model that an agent asks has no price, for the loading of its configuration."""
     known = load_prices(PRICE_FILE)
-    asked: Mapping[tuple[str, str], str] = {("claude", "model"): settings.claude.model}
+    asked: Mapping[tuple[str, str], str] = {
+        ("claude", "model"): settings.claude.model,
+        ("monitor", "review_model"): settings.monitor.review_model,
+    }
     return [
         (
             where,

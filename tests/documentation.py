@@ -7,7 +7,7 @@ from rules.codes import MEANINGS, Code
 from shared.crontab import plans
 from shared.crontab.block import Installation, block
 from shared.due import Due
-from shared.models import Mode
+from shared.models import SLOT_MODES
 from shared.order_life import TRANSITIONS, OrderState
 from shared.paths import PROJECT
 from shared.watch import MEANINGS as MEANINGS_OF_SIGNALS
@@ -73,9 +73,9 @@ def dst_table() -> str:
                 local = judged[0].at.astimezone(plan.calendar.timezone)
                 times = {
                     mode: [f"{one.at.astimezone(UTC):%H:%M}" for one in due if one.mode is mode]
-                    for mode in Mode
+                    for mode in SLOT_MODES
                 }
-                shown = [_span(times[mode]) for mode in Mode]
+                shown = [_span(times[mode]) for mode in SLOT_MODES]
                 cells = [f"{day:%a} {day}", f"{local:%z}", *shown, str(len(judged) - len(due))]
                 rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)

@@ -29,6 +29,10 @@ LAYERS = {
     "entry_point": 6,
     "settling": 6,
     "cycle": 6,
+    "workplace": 6,
+    "guard": 6,
+    "blind_guard": 6,
+    "vigil": 6,
     "by_rule": 6,
     "rehearsal": 6,
     "benchmarks": 6,
@@ -164,6 +168,7 @@ ENVIRONMENT_PLACES = {
 BROAD_EXCEPT_PLACES = {
     ("shared/second_opinion.py", "ask"),  # whatever it is, the position is held with its stop
     ("entry_point.py", "_tell"),  # no mail server's oddity may change how a run ended
+    ("vigil.py", "_pass"),  # main's inner half of a process that lives for a session
     ("cycle.py", "run"),  # main's inner half: whatever happened, the cycle's row has to say it
     (
         "entry_point.py",

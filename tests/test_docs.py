@@ -10,7 +10,7 @@ import pytest
 import tools
 import unified_agent
 from shared.config import Settings
-from shared.models import Mode
+from shared.models import SLOT_MODES
 from shared.paths import PROJECT
 from tests.documentation import CRON, README, crontabs, with_generated_parts
 
@@ -63,7 +63,7 @@ def test_every_argument_of_the_command_line_is_documented(
     arguments = set(re.findall(r"--[a-z-]+", capsys.readouterr().out)) - {"--help"}
 
     assert arguments == set(re.findall(r"--[a-z-]+", TEXT)) & arguments
-    for mode in Mode:
+    for mode in SLOT_MODES:
         assert mode in TEXT
 
 

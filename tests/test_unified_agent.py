@@ -239,7 +239,7 @@ def test_a_heartbeat_with_nothing_to_do_imports_nothing_heavy(new_rehearsal: Mac
     new_rehearsal.run("--mode", "scan")
     probe = (
         "import sys, unified_agent\n"
-        "code = unified_agent.main(['--mode', 'heartbeat'])\n"
+        "code = unified_agent.main(['--mode', 'heartbeat', '--force'])\n"
         "heavy = {'anthropic', 'alpaca', 'moomoo', 'pandas', 'numpy', 'httpx2', 'sqlite3', 'rich'}\n"
         "print(code, sorted(heavy & {name.split('.')[0] for name in sys.modules}))\n"
     )
@@ -304,8 +304,10 @@ def test_a_run_that_is_told_to_end_says_so_in_its_row(new_rehearsal: Machine) ->
         text=True,
     )
     assert started.stderr is not None
+    begun = 0
     for line in started.stderr:
-        if "cycle_started" in line:
+        begun += "cycle_started" in line
+        if begun == 2:  # the monitor's, which watched until the slot, and the run's own
             break
     started.send_signal(signal.SIGTERM)
     rest = started.stderr.read()
@@ -314,9 +316,29 @@ def test_a_run_that_is_told_to_end_says_so_in_its_row(new_rehearsal: Machine) ->
 
     assert code == 1
     assert "ended from outside" in rest
-    assert new_rehearsal.query("SELECT status, reason FROM trading_cycles") == [
-        ("failed", "the run was ended from outside")
-    ]
+    rows = new_rehearsal.query("SELECT mode, status, reason FROM trading_cycles ORDER BY mode")
+    assert rows[1] == ("trade", "failed", "the run was ended from outside")
+    assert rows[0][:2] == ("monitor", "done")
+
+
+def test_a_run_that_is_told_to_end_while_time_passes_never_begins(new_rehearsal: Machine) -> None:
+    started = subprocess.Popen(
+        [sys.executable, str(PROJECT / "unified_agent.py"), "--mode", "close"],
+        env=new_rehearsal.environ,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert started.stderr is not None
+    for line in started.stderr:
+        if "cycle_started" in line:
+            break
+    started.send_signal(signal.SIGTERM)
+    rest = started.stderr.read()
+    started.stderr.close()
+
+    assert started.wait() == 1
+    assert "ended from outside" in rest
+    assert new_rehearsal.query("SELECT mode, status FROM trading_cycles") == [("monitor", "done")]
 
 
 def test_a_killed_database_is_brought_back(new_rehearsal: Machine) -> None:

@@ -191,16 +191,19 @@ async def running_cycle(connection: Connection, agent_id: str) -> str | None:
 
 
 async def mark_abandoned_cycles(
-    connection: Connection, agent_id: str, at: datetime
+    connection: Connection, agent_id: str, at: datetime, *, of_monitor: bool = False
 ) -> tuple[str, ...]:
     """Close the rows of runs that ended without a word, and return their ids.
 
-    Call it only while holding the agent's lock, and before the present run is written down.
+    Call it only while holding the agent's lock, and before the present run is written down. The monitor has
+    a lock of its own, and closes only its own rows.
     """
     async with transaction(connection):
         rows = await fetch(
             connection,
-            Q["mark_abandoned_cycles"].bind(agent_id=agent_id, at=at, reason=ABANDONED),
+            Q["mark_abandoned_cycles"].bind(
+                agent_id=agent_id, at=at, reason=ABANDONED, of_monitor=of_monitor
+            ),
         )
     return tuple(row["cycle_id"] for row in rows)
 

@@ -11,6 +11,7 @@ from shared import log
 from shared.clock import Clock
 from shared.database import accounts
 from shared.database.connection import Connection
+from shared.database.fences import Role
 from shared.errors import DatabaseUnavailable
 from shared.journal.entries import Entry
 from shared.journal.file import LocalJournal
@@ -65,9 +66,15 @@ class Books:
         return None
 
 
-async def open_books(connection: Connection, *, home: Path, agent_id: str, clock: Clock) -> Books:
-    """Find the journal that belongs to this database. Raises DatabaseUnavailable."""
-    journal = LocalJournal(
-        home=home, agent_id=agent_id, database=await accounts.database_identity(connection)
-    )
+async def open_books(
+    connection: Connection,
+    *,
+    home: Path,
+    agent_id: str,
+    clock: Clock,
+    role: Role = Role.CYCLE,
+) -> Books:
+    """Find the journal that belongs to this database and this writer. Raises DatabaseUnavailable."""
+    database = await accounts.database_identity(connection)
+    journal = LocalJournal(home=home, agent_id=agent_id, database=database, role=role)
     return Books(connection=connection, journal=journal, clock=clock)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID, uuid4
 
 from shared.database import codec
+from shared.database.fences import Role
 from shared.journal.entries import KINDS, Entry, UnreadableEntry
 from shared.models import utc
 
@@ -35,18 +36,21 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalJournal:
-    """The journal of one agent and one database."""
+    """The journal of one agent, one database, and one kind of writer."""
 
     home: Path
     """The data directory."""
     agent_id: str
     database: UUID
     """Whose entries these are: another database must not take them over."""
+    role: Role = Role.CYCLE
+    """Who writes: a file has one writer at a time, which holds the lock of that role."""
 
     @property
     def path(self) -> Path:
         """Where the lines are."""
-        return self.home / "journal" / f"{self.agent_id}-{self.database}.jsonl"
+        of_role = "" if self.role is Role.CYCLE else f".{self.role}"
+        return self.home / "journal" / f"{self.agent_id}{of_role}-{self.database}.jsonl"
 
     def append(self, entry: Entry[object], at: datetime) -> None:
         """Put an entry on the disk, directory included. Raises OSError."""

@@ -11,6 +11,7 @@ from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from shared.database import codec
 from shared.database.positions import PositionRecord
@@ -25,6 +26,7 @@ class KnownStop:
     position_id: int
     symbol: str
     quantity: int
+    currency: str
     entry_price: Decimal
     stop_loss: Decimal | None
     take_profit: Decimal | None
@@ -36,6 +38,8 @@ class StopFile:
     """Every stop that was known at one time."""
 
     as_of: datetime
+    database: UUID
+    """Identity of the database that the positions are of."""
     stops: tuple[KnownStop, ...]
 
 
@@ -45,17 +49,29 @@ def stop_file(home: Path, agent_id: str) -> Path:
 
 
 def remember_stops(
-    home: Path, agent_id: str, positions: Sequence[PositionRecord], at: datetime
+    home: Path,
+    agent_id: str,
+    positions: Sequence[PositionRecord],
+    at: datetime,
+    *,
+    database: UUID,
 ) -> None:
     """Put the file in place in one step and on the disk, unless it says the same. Raises OSError."""
     path = stop_file(home, agent_id)
     stops = json.loads(codec.encode([asdict(_known(record)) for record in positions]))
-    if _said(path).get("stops") == stops:
+    said = _said(path)
+    if (said.get("stops"), said.get("database")) == (stops, str(database)):
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
     with temporary.open("w", encoding="utf-8") as file:
-        json.dump({"agent": agent_id, "as_of": at.isoformat(), "stops": stops}, file, indent=2)
+        content = {
+            "agent": agent_id,
+            "as_of": at.isoformat(),
+            "database": str(database),
+            "stops": stops,
+        }
+        json.dump(content, file, indent=2)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
@@ -75,6 +91,7 @@ def read_stops(home: Path, agent_id: str) -> StopFile | None:
         said = json.loads(path.read_bytes())
         return StopFile(
             as_of=utc(datetime.fromisoformat(said["as_of"])),
+            database=UUID(said["database"]),
             stops=tuple(_from_json(one) for one in said["stops"]),
         )
     except (OSError, ValueError, KeyError, TypeError, ArithmeticError) as error:
@@ -95,6 +112,7 @@ def _known(record: PositionRecord) -> KnownStop:
         position_id=record.position_id,
         symbol=record.symbol,
         quantity=record.quantity,
+        currency=record.currency,
         entry_price=record.entry_price,
         stop_loss=record.stop_loss,
         take_profit=record.take_profit,
@@ -107,6 +125,7 @@ def _from_json(one: dict[str, Any]) -> KnownStop:
         position_id=int(one["position_id"]),
         symbol=str(one["symbol"]),
         quantity=int(one["quantity"]),
+        currency=str(one["currency"]),
         entry_price=Decimal(one["entry_price"]),
         stop_loss=None if one["stop_loss"] is None else Decimal(one["stop_loss"]),
         take_profit=None if one["take_profit"] is None else Decimal(one["take_profit"]),

@@ -147,7 +147,7 @@ CREATE TABLE trading_cycles (
     cache_read_tokens bigint,
     cache_write_tokens bigint,
     duration_seconds numeric,
-    CONSTRAINT trading_cycles_mode_known CHECK (mode IN ('scan', 'trade', 'close', 'heartbeat')),
+    CONSTRAINT trading_cycles_mode_known CHECK (mode IN ('scan', 'trade', 'close', 'heartbeat', 'monitor')),
     CONSTRAINT trading_cycles_status_known
         CHECK (status IN ('running', 'done', 'nothing_to_do', 'failed')),
     CONSTRAINT trading_cycles_ended_says_why
@@ -646,6 +646,21 @@ CREATE TABLE journal_replays (
     result text NOT NULL
 );
 
+-- The position monitor's last sign of life; its silence forbids entries, and is an alarm.
+CREATE TABLE monitor_heartbeats (
+    agent_id text PRIMARY KEY,
+    cycle_id text REFERENCES trading_cycles (cycle_id),
+    host text NOT NULL,
+    pid integer NOT NULL,
+    started_at timestamptz NOT NULL,
+    beat_at timestamptz NOT NULL,
+    passed_at timestamptz,                 -- end of the last pass that could look at everything
+    passes bigint NOT NULL,
+    positions integer NOT NULL,
+    problem text,
+    CONSTRAINT monitor_heartbeats_counts_not_negative CHECK (passes >= 0 AND positions >= 0)
+);
+
 -- Requests that the safety layer refused, with every reason: codes[i] belongs to texts[i].
 CREATE TABLE refusals (
     refusal_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -813,7 +828,7 @@ FROM (
             WHEN monitor.consecutive_errors >= 3 THEN 'FAILING'
             WHEN monitor.status IN ('pending', 'starting') THEN 'STARTING'
             WHEN monitor.last_check_at IS NULL THEN 'UNKNOWN'
-            WHEN now() > greatest(monitor.next_check_at, monitor.last_check_at) + interval '15 minutes'
+            WHEN now() > greatest(monitor.next_check_at, monitor.last_check_at) + interval '150 seconds'
                 THEN 'STALE'
             WHEN monitor.status = 'sleeping' THEN 'SLEEPING'
             ELSE 'ACTIVE'

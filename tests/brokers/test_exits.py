@@ -179,7 +179,7 @@ async def test_a_symbol_that_another_process_is_leaving_is_left_to_it(
     await (await floor.desk()).enter(draft(), why="volume")
     other = await open_connection(trading_database_url)
     assert await own_exit(other, agent_id=AGENT, symbol=SYMBOL)
-    with pytest.raises(ToolError, match="another process is leaving ACME"):
+    with pytest.raises(ToolError, match="another process is leaving or protecting ACME"):
         await leave(floor)
     await other.close()
     submission = await leave(floor)

@@ -211,3 +211,27 @@ class TestTheDay:
         assert codes(entry(), snapshot(budget_left_usd=Decimal("1.01"), **kept)) == ()
         assert codes(entry(), snapshot(budget_left_usd=Decimal(1), **kept)) == (Code.BUDGET,)
         assert codes(entry(), snapshot(budget_left_usd=None, **kept)) == ()
+
+
+class TestTheMonitorsSilence:
+    def test_may_be_exactly_as_long_as_allowed(self) -> None:
+        world = snapshot(
+            check_needed_within_seconds=60.0, last_check_at=NOW - timedelta(seconds=60)
+        )
+
+        assert codes(entry(), world) == ()
+
+    def test_may_not_be_a_microsecond_longer(self) -> None:
+        world = snapshot(
+            check_needed_within_seconds=60.0,
+            last_check_at=NOW - timedelta(seconds=60) - MICROSECOND,
+        )
+
+        assert codes(entry(), world) == (Code.MONITOR_SILENT,)
+        assert codes(sale(), replace(world, positions=(position("ACME", 10),))) == ()
+
+    def test_is_total_where_no_monitor_ever_ran(self) -> None:
+        assert codes(entry(), snapshot(check_needed_within_seconds=60.0)) == (Code.MONITOR_SILENT,)
+
+    def test_does_not_matter_where_nobody_has_to_watch(self) -> None:
+        assert codes(entry(), snapshot(last_check_at=None)) == ()

@@ -297,7 +297,9 @@ async def test_a_person_is_told_once_of_a_run_that_hung(
         pid=77, ticks=5, mode="trade", lease_seconds=600, now=CLOCK.now(), since_boot=None
     )
     ended = Ended(holder=holder, cause=cause, was_killed=False)
-    file = HeldFile(path=tmp_path / "a.lock", descriptor=-1, ended=(ended,))
+    file = HeldFile(
+        path=tmp_path / "a.lock", descriptor=-1, mode="trade", lease_seconds=600, ended=(ended,)
+    )
     for _ in range(2):
         await tell_of_ended(trading_connection, file, agent_id="rehearsal", at=CLOCK.now())
     rows = await trading_connection.fetch("SELECT subject, severity, body FROM alerts")

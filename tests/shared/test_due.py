@@ -5,7 +5,7 @@ import pytest
 from market.calendar import Calendar
 from shared.config import ScheduleSettings
 from shared.due import Due, Missed, NotDue, Verdict, missed_slots, startup_is_due, verdict
-from shared.models import Mode, SessionHours
+from shared.models import SLOT_MODES, Mode, SessionHours
 from shared.schedule import Slot, slots
 
 SCHEDULE = ScheduleSettings()
@@ -90,7 +90,7 @@ def test_nothing_is_due_at_lunch(hours: SessionHours) -> None:
     used = slots(SCHEDULE, hours)
     noon = at(hours, "12:00")
     for minute in range(60):
-        for mode in Mode:
+        for mode in SLOT_MODES:
             now = noon + timedelta(minutes=minute)
             said = verdict(used, mode, now, grace_minutes=5, has_run=lambda s: s in used)
             assert isinstance(said, NotDue)
@@ -104,7 +104,7 @@ def test_a_day_without_a_session_has_nothing_due_and_nothing_missed(
 ) -> None:
     christmas = datetime.fromisoformat("2026-12-25T15:00:00+00:00")
 
-    for mode in Mode:
+    for mode in SLOT_MODES:
         said = verdict((), mode, christmas, grace_minutes=5, has_run=lambda _: False)
         assert said == NotDue(why="the exchange has no session today")
     assert new_york.session_at(christmas) is None

@@ -318,12 +318,13 @@ async def test_stops_are_kept_beside_the_database_and_written_only_when_they_cha
     await intended(trading_connection)
     await books.keep(OrderReported(agent_id=AGENT, order=BOUGHT, source=CYCLE, at=AT))
     held = await open_positions(trading_connection, AGENT)
-    remember_stops(tmp_path, AGENT, held, AT)
-    remember_stops(tmp_path, AGENT, held, AT + timedelta(minutes=1))
+    database = books.database
+    remember_stops(tmp_path, AGENT, held, AT, database=database)
+    remember_stops(tmp_path, AGENT, held, AT + timedelta(minutes=1), database=database)
     known = read_stops(tmp_path, AGENT)
 
     assert known is not None
-    assert known.as_of == AT
+    assert (known.as_of, known.database) == (AT, database)
     assert [(one.symbol, one.quantity) for one in known.stops] == [(held[0].symbol, 100)]
     assert known.stops[0].stop_loss == held[0].stop_loss
 

@@ -64,7 +64,9 @@ LIMIT 1;
 -- Close the rows of processes that ended without a word.
 UPDATE trading_cycles
 SET status = 'failed', ended_at = greatest(started_at, :at::timestamptz), reason = :reason
-WHERE agent_id = :agent_id AND status = 'running'
+WHERE agent_id = :agent_id
+    AND status = 'running'
+    AND (mode = 'monitor') = :of_monitor::boolean
 RETURNING cycle_id;
 
 -- name: insert_session
