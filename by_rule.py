@@ -12,7 +12,7 @@ from market import calendar_horizon
 from market.calendar import Calendar
 from outside_money import money_since_start
 from shared import trading_state
-from shared.database import records
+from shared.database import monitor, records
 from shared.database.connection import Connection
 from shared.models import Mode, SessionHours, Snapshot
 from shared.outcome import Status
@@ -75,6 +75,26 @@ class HouseRules:
             )
         if place.mode in {Mode.TRADE, Mode.CLOSE}:
             await take_stock_unless_clean(self._standpoint())
+
+    async def alert_of_silence(self) -> None:
+        """A monitor that has been silent for long while the exchange is open is for a person to know of."""
+        place, now = self.place, self.place.clock.now()
+        part, within = self.session.part_at(now), place.settings.monitor.silence_alarm_seconds
+        if part is None or place.settings.monitor.entries_need_a_check_within_seconds is None:
+            return
+        last = await monitor.last_beat(place.connection, place.context.agent_id)
+        since = part[0] if last is None else max(part[0], last.beat_at)
+        silent = (now - since).total_seconds()
+        if silent <= within:
+            return
+        heard = "never" if last is None else f"last at {last.beat_at.isoformat()}"
+        why = "" if last is None or last.problem is None else f" It said: {last.problem}."
+        await self.executor.orders.alert(
+            f"nobody watches the positions: the monitor is silent for {silent:.0f} seconds",
+            f"The position monitor was heard {heard}; {within:.0f} seconds are allowed.{why} Stops that rest"
+            " go on resting; no positions are opened. Cron starts it anew every minute: see the log.",
+            key=f"monitor-silent-{heard}",
+        )
 
     def _standpoint(self) -> Standpoint:
         place = self.place

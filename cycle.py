@@ -201,6 +201,8 @@ class Cycle:
         if self._parts.mode is not Mode.SCAN:
             await self._protect_first(executor)
         await rules.take_stock()
+        if self._parts.mode in {Mode.TRADE, Mode.CLOSE}:
+            await rules.alert_of_silence()
         lost = await rules.loss_that_ends_the_day()
         if lost is None:
             status, reason = await self._decided(executor, rules)

@@ -7,7 +7,7 @@ leave it open, and whatever goes wrong there means hold.
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 
 import signals
@@ -80,7 +80,6 @@ class Guard:
     _instruments: Mapping[str, Instrument] = field(default_factory=dict[str, Instrument])
     _usual: dict[str, UsualVolume | None] = field(default_factory=dict[str, UsualVolume | None])
     _readings: dict[str, Reading] = field(default_factory=dict[str, Reading])
-    _reviewed_at: dict[int, datetime] = field(default_factory=dict[int, datetime])
     _problems: list[str] = field(default_factory=list[str])
     _left: list[str] = field(default_factory=list[str])
 
@@ -278,15 +277,13 @@ class Guard:
         """Ask a model about a position that the rules leave open, where that is due."""
         if look.decision.recommendation is not Recommendation.REVIEW or self.reviewer is None:
             return None
-        position_id, now = look.record.position_id, self.place.clock.now()
         if not second_opinion.is_due(
-            now=now,
-            last_asked_at=self._reviewed_at.get(position_id),
+            now=self.place.clock.now(),
+            last_asked_at=look.state.reviewed_at,
             asked_so_far=look.state.reviews,
             settings=self._settings,
         ):
             return None
-        self._reviewed_at[position_id] = now
         return await self.reviewer.ask(
             system=self.review_system,
             question=_question(look),

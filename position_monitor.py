@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, TextIO, cast
 
 import entry_point
 from entry_point import Afterwards, Printing, log_to
@@ -114,20 +114,27 @@ def _together(outcomes: Sequence[Outcome]) -> Outcome | None:
         orders=sum(one.orders for one in outcomes),
         fills=sum(one.fills for one in outcomes),
         alerts=tuple(alert for one in outcomes for alert in one.alerts),
+        details={
+            **last.details,
+            "passes": sum(cast("int", one.details["passes"]) for one in outcomes),
+            "left": [
+                symbol for one in outcomes for symbol in cast("list[str]", one.details["left"])
+            ],
+        },
     )
 
 
 def _locked_run(
     arguments: Arguments, configuration: Configuration, afterwards: Afterwards
 ) -> Outcome:
-    from market import calendar
-    from rehearsal.stage import NotDue, time_has_passed, watch_now
-
     environ, settings = afterwards.environ, configuration.settings
     home = data_directory(environ)
-    log_to(configuration, environ, mode=Mode.MONITOR)
     with _held(configuration, home) as file:
         let_the_next_start_through()
+        log_to(configuration, environ, mode=Mode.MONITOR)
+        from market import calendar
+        from rehearsal.stage import NotDue, time_has_passed, watch_now
+
         watch = watch_now(
             settings,
             home / "rehearsal",

@@ -94,6 +94,8 @@ class Tally:
     alerts: list[str] = field(default_factory=list[str])
     problem: str | None = None
     """Of the last pass."""
+    naked_seconds: float = 0.0
+    """How long shares were without a stop in this session so far."""
 
     def add(self, made: Pass) -> None:
         """Count a pass."""
@@ -175,9 +177,13 @@ class Vigil:
                 cycle_id=context.cycle_id,
             )
         )
+        is_first = True
         while not self._ends():
             began = self._now
             has_passed = await self._pass(shift)
+            if is_first:
+                logger.info("watching", positions=self._tally.watched, problem=self._tally.problem)
+                is_first = False
             self._is_over = self._once
             await self._means.tell(shift.trading, self._now)
             if self._is_over or await self._has_unresolved(shift):
@@ -396,6 +402,9 @@ class Vigil:
             await monitor.rest_watch(
                 shift.trading, agent_id=self._agent_id, at=self._now, until=following.opens_at
             )
+        self._tally.naked_seconds = await monitor.naked_seconds(
+            shift.trading, self._agent_id, since=stage.session.opens_at, now=self._now
+        )
         outcome = self._outcome()
         seconds = (self._now - self._started_at).total_seconds()
         with suppress(LookupError):
@@ -480,6 +489,7 @@ class Vigil:
             cost_usd=self._journal.cost_usd if self._journal else Decimal(0),
             details={
                 "passes": tally.passes,
+                "naked_seconds": tally.naked_seconds,
                 "left": list(dict.fromkeys(tally.left)),
                 "told_to_end": self._told_to_end.is_set(),
             },

@@ -34,6 +34,11 @@ class Played:
     complaint: str
 
     @property
+    def watched(self) -> Mapping[str, Any]:  # pyright: ignore[reportExplicitAny] (the same)
+        """What main said about the monitor's passes before the slot; empty where there were none."""
+        return self.outcome.get("watched", {})
+
+    @property
     def ends_it(self) -> bool:
         """Whether to go on makes no sense: somebody else plays, wants it to end, or has to correct it."""
         return self.outcome["status"] in _ENDS_IT
@@ -68,12 +73,14 @@ def show_session(day: date, played: Sequence[Played], scene: Scene, out: TextIO)
     for heading in (f"P&L {scene.currency}", "tokens", f"{_COST[scene.brain]} USD"):
         table.add_column(heading, justify="right")
     for one in played:
+        if _has_acted(one.watched):
+            table.add_row(*_watched_cells(one))
         table.add_row(*_cells(one, scene.timezone))
     Console(file=out, width=None if out.isatty() else _WIDTH_IN_A_FILE).print(table)
     for one in played:
         out.writelines(
             f"ALERT at {_time(one, scene.timezone)}: {subject}\n"
-            for subject in one.outcome["alerts"]
+            for subject in (*one.watched.get("alerts", ()), *one.outcome["alerts"])
         )
         if one.failed:
             out.write(one.complaint)
@@ -81,16 +88,40 @@ def show_session(day: date, played: Sequence[Played], scene: Scene, out: TextIO)
 
 def totals(played: Sequence[Played], seconds: float, scene: Scene) -> str:
     """Sum a rehearsal up in a sentence; P&L is that of the last slot of each session."""
-    outcomes = [one.outcome for one in played]
+    outcomes = [said for one in played for said in (one.watched, one.outcome) if said]
     profits = {said["at"][:10]: said["session_pnl"] for said in outcomes if said["session_pnl"]}
     profit = sum((Decimal(last) for last in profits.values()), Decimal(0))
     cost = sum((Decimal(said["cost_usd"]) for said in outcomes), Decimal(0))
     refused = sum(len(said["refusals"]) for said in outcomes)
+    passes = sum(one.watched.get("passes", 0) for one in played)
     return (
-        f"{len(played)} slots in {seconds:.1f} s: {sum(said['orders'] for said in outcomes)} orders,"
+        f"{len(played)} slots and {passes} passes of the monitor in {seconds:.1f} s: {sum(said['orders'] for said in outcomes)} orders,"
         f" {sum(said['fills'] for said in outcomes)} fills, {refused} reasons for refusals,"
         f" {sum(len(said['alerts']) for said in outcomes)} alerts;"
-        f" P&L {profit:+,.2f} {scene.currency}, {_COST[scene.brain]} {cost:.2f} USD."
+        f" {_naked(played)}; P&L {profit:+,.2f} {scene.currency}, {_COST[scene.brain]} {cost:.2f} USD."
+    )
+
+
+def _naked(played: Sequence[Played]) -> str:
+    """Say how long shares were without a stop, by the last watch of each session."""
+    by_day = {one.watched["at"][:10]: one.watched["naked_seconds"] for one in played if one.watched}
+    return f"shares without a stop for {sum(by_day.values()):.0f} seconds"
+
+
+def _has_acted(watched: Mapping[str, Any]) -> bool:
+    return bool(watched and (watched["orders"] or watched["fills"] or watched["alerts"]))
+
+
+def _watched_cells(one: Played) -> tuple[str, ...]:
+    said = one.watched
+    sold = f"left {', '.join(said['left'])}" if said["left"] else "filled while nothing was run"
+    return (
+        "",
+        "monitor",
+        sold,
+        str(said["orders"] or ""),
+        str(said["fills"] or ""),
+        *[""] * 4,
     )
 
 

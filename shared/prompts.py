@@ -37,7 +37,7 @@ class Prompts:
     def review_system(self) -> str:
         """Render what a model is told that is asked for a second opinion about an open position."""
         settings = self._settings
-        return self._environment.get_template("review.md").render(
+        return self._environment.get_template("second_opinion.md").render(
             agent=settings.agent, market=settings.market
         )
 

@@ -310,9 +310,16 @@ async def test_a_review_asks_at_most_every_quarter_of_an_hour_and_so_often(floor
     assert (row["haiku_calls"], row["last_haiku_recommendation"]) == (2, "HOLD")
     assert row["estimated_cost"] == Decimal("0.002")
     assert floor.held() == 10
-    # another process goes on counting where this one stopped
-    await reviewed(floor, answering, 2, reviews_per_position=2)
-    assert len(answering.asked) == 2
+
+
+async def test_the_next_monitor_goes_on_counting_where_this_one_stopped(floor: Floor) -> None:
+    await bought(floor)
+    answering = Answering(Recommendation.HOLD)
+    await reviewed(floor, answering, 2)
+    await reviewed(floor, answering, 2)
+    assert len(answering.asked) == 1
+    await reviewed(floor, answering, 13, reviews_per_position=1)
+    assert len(answering.asked) == 1
 
 
 async def test_a_review_that_says_exit_sells(floor: Floor) -> None:

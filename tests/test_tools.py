@@ -8,7 +8,7 @@ import pytest
 
 import tools
 from shared.errors import ToolError
-from shared.models import Mode
+from shared.models import SLOT_MODES, Mode
 
 TRADE = {
     "symbol": "ACME",
@@ -79,7 +79,7 @@ def test_modes_that_do_not_trade_offer_no_orders(mode: Mode) -> None:
         tools.parse("execute_trade", TRADE, mode)
 
 
-@pytest.mark.parametrize("mode", Mode)
+@pytest.mark.parametrize("mode", SLOT_MODES)
 def test_every_schema_is_strict_and_described(mode: Mode) -> None:
     for tool in tools.definitions(mode):
         assert tool["strict"] is True

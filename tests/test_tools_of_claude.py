@@ -25,7 +25,7 @@ from shared.database import accounts
 from shared.database.connection import Connection
 from shared.database.cycles import start_cycle
 from shared.journal.books import open_books
-from shared.models import Mode
+from shared.models import SLOT_MODES, Mode
 from tests.brokers.order_requests import buy, order_request
 from tests.brokers.paper_venue import PaperVenue
 from tests.brokers.replay import MINUTE, at
@@ -511,7 +511,7 @@ class TestModes:
         assert not OPENING & set(tools.TOOLS_OF_MODE[mode])
         assert OPENING <= set(tools.TOOLS_OF_MODE[Mode.TRADE]) == set(tools.TOOLS)
 
-    @pytest.mark.parametrize("mode", [*Mode])
+    @pytest.mark.parametrize("mode", SLOT_MODES)
     async def test_answer_to_every_tool_that_they_offer_and_to_no_other(
         self, floor: Floor, mode: Mode
     ) -> None:

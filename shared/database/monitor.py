@@ -5,7 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from shared.database.connection import Connection, execute, fetch, fetch_row
+from shared.database.connection import Connection, execute, fetch, fetch_one, fetch_row
 from shared.sql import DatabaseKind, Queries
 
 Q = Queries(DatabaseKind.TRADING)
@@ -38,6 +38,8 @@ class WatchState:
     """The highest price that two readings agreed on."""
     reviews: int
     """How often a model was asked about it."""
+    reviewed_at: datetime | None
+    """When it was asked last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,8 +121,12 @@ async def watch_state(connection: Connection, position_id: int) -> WatchState:
     """Return what earlier looks at a position left behind."""
     row = await fetch_row(connection, Q["monitor_status"].bind(position_id=position_id))
     if row is None:
-        return WatchState(best_price=None, reviews=0)
-    return WatchState(best_price=row["high_watermark"], reviews=row["haiku_calls"])
+        return WatchState(best_price=None, reviews=0, reviewed_at=None)
+    return WatchState(
+        best_price=row["high_watermark"],
+        reviews=row["haiku_calls"],
+        reviewed_at=row["last_review_at"],
+    )
 
 
 async def end_watch(connection: Connection, *, agent_id: str, at: datetime) -> None:
@@ -140,3 +146,11 @@ async def health(connection: Connection, agent_id: str) -> tuple[dict[str, Any],
     return tuple(
         dict(row) for row in await fetch(connection, Q["monitor_health"].bind(agent_id=agent_id))
     )
+
+
+async def naked_seconds(
+    connection: Connection, agent_id: str, *, since: datetime, now: datetime
+) -> float:
+    """Return for how many seconds since then shares had no stop in force, all such times together."""
+    statement = Q["naked_since"].bind(agent_id=agent_id, since=since, now=now)
+    return float((await fetch_one(connection, statement))["seconds"])

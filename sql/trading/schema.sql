@@ -543,6 +543,7 @@ CREATE TABLE position_monitor_status (
     consecutive_errors integer NOT NULL,
     created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,
+    last_review_at timestamptz,
     CONSTRAINT position_monitor_status_once UNIQUE (position_id),
     CONSTRAINT position_monitor_status_status_known
         CHECK (status IN ('pending', 'starting', 'running', 'sleeping', 'stopped', 'error')),

@@ -10,7 +10,7 @@ from jinja2 import UndefinedError
 
 import tools
 from shared.consciousness import Message, MessageType, Priority
-from shared.models import Mode
+from shared.models import SLOT_MODES, Mode
 from shared.prompts import FOLDER, Prompts, prompt_hash
 from tests.fixtures.claude import PAPER
 
@@ -54,7 +54,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("mode", Mode)
+@pytest.mark.parametrize("mode", SLOT_MODES)
 def test_every_mode_has_a_first_message_that_names_mode_cycle_and_time(mode: Mode) -> None:
     message = Prompts(PAPER).first_message(mode, TOLD)
 
@@ -75,7 +75,7 @@ def test_modes_that_look_at_the_market_are_shown_the_portfolio_and_what_the_data
     assert str(TOLD["data_label"]) in message
 
 
-@pytest.mark.parametrize("mode", Mode)
+@pytest.mark.parametrize("mode", SLOT_MODES)
 def test_a_name_that_nobody_gives_is_an_error_and_not_a_blank(mode: Mode) -> None:
     for name in ("cycle_id", "market_state"):
         told = {key: value for key, value in TOLD.items() if key != name}
@@ -114,7 +114,7 @@ def test_every_limit_that_safety_has_is_told() -> None:
     ] == []
 
 
-@pytest.mark.parametrize("mode", Mode)
+@pytest.mark.parametrize("mode", SLOT_MODES)
 def test_every_tool_that_a_prompt_names_is_offered_in_that_mode(mode: Mode) -> None:
     prompts = Prompts(PAPER)
     text = prompts.system() + prompts.first_message(mode, TOLD)
@@ -147,7 +147,7 @@ def test_a_heartbeat_shows_its_messages_as_data_with_their_sender() -> None:
 
 
 def test_there_is_a_prompt_for_every_mode_and_one_for_reviews() -> None:
-    assert {path.stem for path in FOLDER.iterdir()} == {"system", "review", *Mode}
+    assert {path.stem for path in FOLDER.iterdir()} == {"system", "second_opinion", *SLOT_MODES}
 
 
 def test_a_second_opinion_is_told_its_two_words_and_that_texts_are_data() -> None:

@@ -19,6 +19,8 @@ CREATE TABLE monitor_heartbeats (
     CONSTRAINT monitor_heartbeats_counts_not_negative CHECK (passes >= 0 AND positions >= 0)
 );
 
+ALTER TABLE position_monitor_status ADD COLUMN last_review_at timestamptz;
+
 CREATE OR REPLACE VIEW v_monitor_health AS
 SELECT
     watched.*,

@@ -39,13 +39,14 @@ INSERT INTO position_monitor_status (
     checks_completed, last_price, high_watermark, current_pnl_pct, last_rsi, last_macd_signal,
     last_vwap_position, last_ema20_position, hold_signals, exit_signals, signal_strength,
     recommendation, recommendation_reason, haiku_calls, last_haiku_recommendation, estimated_cost,
-    last_error, error_count, consecutive_errors, created_at, updated_at
+    last_error, error_count, consecutive_errors, created_at, updated_at, last_review_at
 ) VALUES (
     :agent_id, :position_id, :symbol, :status, :pid, :at, :at, :next_check_at, 1, :last_price,
     :high_watermark, :current_pnl_pct, :last_rsi, :last_macd_signal, :last_vwap_position,
     :last_ema20_position, :hold_signals, :exit_signals, :signal_strength, :recommendation,
     :recommendation_reason, :reviews, :last_review, :review_cost_usd, :error,
-    (:error::text IS NOT NULL)::integer, (:error::text IS NOT NULL)::integer, :at, :at
+    (:error::text IS NOT NULL)::integer, (:error::text IS NOT NULL)::integer, :at, :at,
+    CASE WHEN :reviews > 0 THEN :at::timestamptz END
 )
 ON CONFLICT (position_id) DO UPDATE
 SET status = excluded.status,
@@ -76,7 +77,8 @@ SET status = excluded.status,
         WHEN excluded.last_error IS NULL THEN 0
         ELSE position_monitor_status.consecutive_errors + 1
     END,
-    updated_at = excluded.updated_at;
+    updated_at = excluded.updated_at,
+    last_review_at = coalesce(excluded.last_review_at, position_monitor_status.last_review_at);
 
 -- name: end_watch
 -- Note that closed positions are not watched any more.
@@ -104,3 +106,11 @@ SELECT symbol, quantity, health, last_check_at, last_price, current_pnl_pct, rec
 FROM v_monitor_health
 WHERE agent_id = :agent_id
 ORDER BY priority, symbol;
+
+-- name: naked_since
+-- Sum the times since then in which shares of an agent had no stop in force.
+SELECT
+    count(*) AS spells,
+    coalesce(sum(extract(EPOCH FROM coalesce(ended_at, :now) - began_at)), 0) AS seconds
+FROM unprotected_spells
+WHERE agent_id = :agent_id AND began_at >= :since;
