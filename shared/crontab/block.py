@@ -85,9 +85,10 @@ def command(installation: Installation, agent: str, job: Job) -> str:
     words += [str(installation.python), str(installation.project / f"{program}.py")]
     words += ["--agent", agent, *(["--mode", job.mode] if job.mode else [])]
     if job is Job.POSITION_MONITOR:
-        # -o: what the monitor starts and leaves behind must not keep the lock
+        # -F: without a process in between, so that the monitor itself lets go of the lock when it has
+        # its own; a successor has to get through to see that it hangs
         lock = installation.home / "locks" / f"{agent}.position_monitor.cron"
-        words = [FLOCK, "-E", "0", "-n", "-o", str(lock), *words]
+        words = [FLOCK, "-E", "0", "-n", "-F", str(lock), *words]
     return f"{shlex.join(words)} >>{shlex.quote(str(log))} 2>&1"
 
 

@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, time, timedelta
 from pathlib import Path
@@ -19,8 +19,11 @@ from shared.clock import SystemClock
 from shared.config import ScheduleSettings
 from shared.crontab.block import Installation, Plan, block, with_block
 from shared.crontab.host import CrontabProgram, make_directories
+from shared.paths import PROJECT
+from tests.fixtures.rehearsal import Machine
 
 CRON = Path("/usr/sbin/cron")
+SCRIPT = str(PROJECT / "position_monitor.py")
 UNSHARE = shutil.which("unshare")
 
 PRIVATE = """set -e
@@ -40,11 +43,14 @@ exec /usr/sbin/cron -f -L 15
 """
 """The machine's own crontabs stay out of sight, so that only ours are started."""
 
-MONITOR = """import os, sys, time
+MONITOR = """import os, sys
 with open({fifo!r}, "w") as fifo:
     fifo.write(f"monitor {{os.getpid()}} {{os.environ['AGENT_ID']}} {{' '.join(sys.argv[1:])}}\\n")
-time.sleep(600)
+os.dup2(os.open({fifo!r}, os.O_WRONLY), 2)
+os.execve({python!r}, [{python!r}, {script!r}, "--real-time"], {environ!r})
 """
+"""Says who it is, and becomes the real one, which watches the agent of a rehearsal."""
+
 AGENT = """import os, sys
 print("said to the log")
 with open({fifo!r}, "w") as fifo:
@@ -120,12 +126,12 @@ class Reports:
         os.close(self.descriptor)
 
     def next(self, beginning: str, seconds: float) -> str:
-        """Wait for the next report that begins so; fail when none has come by then."""
+        """Wait for the next line that begins so, or has it in it; fail when none has come by then."""
         clock = SystemClock()
         deadline = clock.now() + timedelta(seconds=seconds)
         while True:
             lines = self.text.splitlines(keepends=True)
-            found = next((x for x in lines if x.startswith(beginning) and x.endswith("\n")), None)
+            found = next((x for x in lines if beginning in x and x.endswith("\n")), None)
             if found is not None:
                 self.text = self.text.replace(found, "", 1)
                 return found.strip()
@@ -151,11 +157,14 @@ def open_around(now: datetime) -> Plan:
     return Plan(agent="fast_agent", schedule=ScheduleSettings(), calendar=calendar)
 
 
-def checkout(folder: Path, fifo: Path) -> Installation:
+def checkout(folder: Path, fifo: Path, environ: Mapping[str, str]) -> Installation:
     project = folder / "a 100% checkout"
     (project / ".venv" / "bin").mkdir(parents=True)
     (project / ".venv" / "bin" / "python").symlink_to(sys.executable)
-    (project / "position_monitor.py").write_text(MONITOR.format(fifo=str(fifo)))
+    monitor = MONITOR.format(
+        fifo=str(fifo), script=SCRIPT, python=sys.executable, environ=dict(environ)
+    )
+    (project / "position_monitor.py").write_text(monitor)
     for name in ("unified_agent", "startup_monitor"):
         (project / f"{name}.py").write_text(AGENT.format(fifo=str(fifo)))
     return Installation(project=project, home=folder / "home", logs=project / "logs")
@@ -167,9 +176,12 @@ def every_minute(text: str, words: str) -> str:
     return text.replace(line, "* * * * * " + line.split(None, 5)[5])
 
 
-def test_cron_starts_the_lines_and_a_killed_monitor_within_a_minute(tmp_path: Path) -> None:
+def test_cron_starts_the_lines_and_a_killed_monitor_within_a_minute(
+    tmp_path: Path, new_rehearsal: Machine
+) -> None:
+    new_rehearsal.run("--mode", "scan")
     fifo = tmp_path / "reports"
-    reports, place = Reports(fifo), checkout(tmp_path, fifo)
+    reports, place = Reports(fifo), checkout(tmp_path, fifo, new_rehearsal.environ)
     make_directories(place)
     ours = every_minute(block(place, [open_around(SystemClock().now())]), "--mode trade")
 
@@ -178,16 +190,19 @@ def test_cron_starts_the_lines_and_a_killed_monitor_within_a_minute(tmp_path: Pa
         assert crontab.read() == (tmp_path / "foreign").read_text() + ours
         start()
 
-        _, pid, *words = reports.next("monitor", 70).split()
+        _, pid, *words = reports.next("monitor ", 70).split()
         try:
             assert words == ["fast_agent", "--agent", "fast_agent"]
-            ran = reports.next("agent", 10)
+            ran = reports.next("agent /", 10)
             assert ran.endswith(" fast_agent --agent fast_agent --mode trade")
+            reports.next(" watching ", 30)
             os.kill(int(pid), signal.SIGKILL)
 
-            _, again, *_ = reports.next("monitor", 62).split()
+            _, again, *_ = reports.next("monitor ", 62).split()
             assert again != pid
             pid = again
+            reports.next(" watching ", 30)
+            assert new_rehearsal.query("SELECT pid FROM monitor_heartbeats") == [(int(pid),)]
         finally:
             os.kill(int(pid), signal.SIGKILL)
 
