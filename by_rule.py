@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
+from closing import Closing
 from lookout import Workplace
 from market import calendar_horizon
 from market.calendar import Calendar
@@ -16,6 +17,7 @@ from shared.database import monitor, records
 from shared.database.connection import Connection
 from shared.models import Mode, SessionHours, Snapshot
 from shared.outcome import Status
+from shared.schedule import Slot
 from standing import Standpoint, take_stock_unless_clean
 from tool_executor import ToolExecutor
 
@@ -28,6 +30,8 @@ class HouseRules:
     session: SessionHours
     calendar: Calendar
     executor: ToolExecutor
+    slot: Slot | None
+    """The slot that the cycle is for; None for one that a person forced."""
 
     async def loss_that_ends_the_day(self, seen: Snapshot | None = None) -> str | None:
         """Say by how much the day's loss limit is reached, or None; warn a person on the way there."""
@@ -123,10 +127,22 @@ class HouseRules:
                 next_open=following.opens_at,
                 cycle_id=place.context.cycle_id,
             )
-        return await self.sell_what_is_left(Status.DONE, why)
+        if place.mode is Mode.CLOSE:
+            return await self.closing.sell_all(why)
+        return await self._sell_once(why)
 
-    async def sell_what_is_left(self, status: Status, reason: str) -> tuple[Status, str]:
-        """Sell what is still held; whether that works, and nothing else, decides how it went."""
+    @property
+    def closing(self) -> Closing:
+        """What a close does by rule."""
+        return Closing(
+            place=self.place,
+            session=self.session,
+            executor=self.executor,
+            slot_at=None if self.slot is None else self.slot.at,
+        )
+
+    async def _sell_once(self, reason: str) -> tuple[Status, str]:
+        """Sell what is held; what is left is for the runs that follow, of which each does the same."""
         sold, left = await self.executor.sell_what_is_held(why=reason)
         said = f"{reason}; sold by rule: {', '.join(sold)}" if sold else reason
         if left:
@@ -136,17 +152,23 @@ class HouseRules:
                 key=f"not-sold-{self.place.context.cycle_id}",
             )
             return Status.FAILED, f"still held: {', '.join(left)}; {said}"
-        return (Status.DONE if status is Status.FAILED else status), said
+        return Status.DONE, said
 
     async def alert_of_what_is_held_overnight(self) -> None:
-        """A position that outlives its session is for a person to know of."""
+        """A position that outlives its session is for a person to know of, and an alarm where none may."""
         held = await self.executor.lookout.positions_of_ours()
-        if held and self.place.clock.now() >= self.session.closes_at:
-            await self.executor.orders.alert(
-                f"held after the session of {self.session.session_date}: {', '.join(held)}",
-                "The close run did not get these positions sold; their stops and targets rest.",
-                key=f"overnight-{self.session.session_date}",
-            )
+        if not held or self.place.clock.now() < self.session.closes_at:
+            return
+        may = self.place.settings.schedule.may_hold_overnight
+        body = (
+            "These positions may be held overnight" if may else "The close did not get these sold"
+        )
+        await self.executor.orders.alert(
+            f"held after the session of {self.session.session_date}: {', '.join(held)}",
+            f"{body}; their stops and targets rest.",
+            key=f"overnight-{self.session.session_date}",
+            severity="info" if may else "critical",
+        )
 
     async def alert_of_money(self, why: str) -> None:
         """Without money for Claude entries stop; what code does by rule goes on."""

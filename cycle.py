@@ -51,6 +51,7 @@ from workplace import open_workplace
 logger = log.get(__name__)
 
 DECISIONS_TOLD = 5
+NOTHING_HELD = "nothing is held, so nothing has to be closed"
 
 _FAILED_ENDS = {
     LoopEnd.MODEL_UNAVAILABLE,
@@ -231,18 +232,18 @@ class Cycle:
         """Let Claude decide where there is something to ask; close mode sells by rule in any case."""
         mode = self._parts.mode
         if mode is Mode.CLOSE and not await executor.lookout.positions_of_ours():
-            return self._idle(executor, "nothing is held, so nothing has to be closed")
+            return self._idle(executor, NOTHING_HELD)
         why_not = await self._nothing_to_ask(executor, rules)
         if mode is not Mode.CLOSE:
             return self._idle(executor, why_not) if why_not else await self._ask(executor, rules)
         try:
-            status, reason = (Status.DONE, why_not) if why_not else await self._ask(executor, rules)
+            reason = why_not or (await self._ask(executor, rules))[1]
         except ENDS_THE_RUN:
             raise
         except CatalystError as error:
             logger.exception("claude_not_asked")
-            status, reason = Status.DONE, f"Claude could not be asked: {error}"
-        return await rules.sell_what_is_left(status, reason)
+            reason = f"Claude could not be asked: {error}"
+        return await rules.closing.close(reason)
 
     def _idle(self, executor: ToolExecutor, reason: str) -> tuple[Status, str]:
         """A run that found nothing to ask may still have done something."""
@@ -255,6 +256,8 @@ class Cycle:
             case Mode.TRADE | Mode.CLOSE:
                 if not parts.stage.session.is_open(now):
                     return _closed_market(parts.stage.session, now, parts.stage.calendar.timezone)
+                if parts.mode is Mode.CLOSE and not await self._anything_open():
+                    return NOTHING_HELD
             case Mode.HEARTBEAT:
                 if not await self._anything_open() and not await self._messages():
                     return "no messages, no open orders, no open positions"
@@ -267,6 +270,8 @@ class Cycle:
         parts = self._parts
         if parts.mode is Mode.HEARTBEAT and not await self._messages():
             return f"no messages; {executor.orders.fills} new fills recorded"
+        if parts.mode is Mode.CLOSE and await self._was_asked_before():
+            return "Claude was asked by an earlier run of this slot"
         left = await claude_calls.budget_left(
             parts.trading,
             agent_id=self._agent_id,
@@ -278,6 +283,16 @@ class Cycle:
             await rules.alert_of_money(why)
             return why
         return None
+
+    async def _was_asked_before(self) -> bool:
+        slot = self._parts.stage.slot
+        return slot is not None and await cycles.slot_was_asked(
+            self._parts.trading,
+            agent_id=self._agent_id,
+            mode=self._parts.mode,
+            slot_at=slot.at,
+            besides=self._parts.cycle_id,
+        )
 
     async def _open(self) -> tuple[ToolExecutor, HouseRules]:
         """Open what the cycle works with."""
@@ -298,6 +313,7 @@ class Cycle:
             session=parts.stage.session,
             calendar=parts.stage.calendar,
             executor=self._executor,
+            slot=parts.stage.slot,
         )
         return self._executor, rules
 
@@ -307,7 +323,10 @@ class Cycle:
         messages = await self._messages() if parts.mode is Mode.HEARTBEAT else ()
         prompts = Prompts(self._settings)
         system = prompts.system()
-        first = prompts.first_message(parts.mode, await self._told(executor, messages))
+        told = await self._told(executor, messages)
+        if parts.mode is Mode.CLOSE:
+            told |= {"may_hold": rules.closing.may_hold, "past": rules.closing.past}
+        first = prompts.first_message(parts.mode, told)
         await cycles.record_prompt_hash(
             parts.trading, cycle_id=parts.cycle_id, prompt_hash=prompt_hash(system, first)
         )

@@ -134,7 +134,11 @@ class Guard:
         if session is None:
             return False
         rules = HouseRules(
-            place=self.place, session=session, calendar=self.calendar, executor=executor
+            place=self.place,
+            session=session,
+            calendar=self.calendar,
+            executor=executor,
+            slot=None,
         )
         await rules.take_stock()
         lost = await rules.loss_that_ends_the_day(snapshot)

@@ -133,7 +133,7 @@ def _locked_run(
         let_the_next_start_through()
         log_to(configuration, environ, mode=Mode.MONITOR)
         from market import calendar
-        from rehearsal.stage import NotDue, time_has_passed, watch_now
+        from rehearsal.stage import NotDue, keep_time, watch_now
 
         watch = watch_now(
             settings,
@@ -156,7 +156,7 @@ def _locked_run(
             return asyncio.run(kept)
         finally:
             if not arguments.real_time:
-                time_has_passed(home / "rehearsal", watch)
+                keep_time(watch.stage)
 
 
 def _held(configuration: Configuration, home: Path) -> AbstractContextManager[HeldFile]:

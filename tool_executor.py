@@ -12,8 +12,9 @@ from typing import assert_never
 
 import tool_answers
 import tools
-from brokers.desk import OrderDesk, Placed
+from brokers.desk import OrderDesk
 from brokers.drafts import entry_request
+from brokers.submissions import why_not_resting
 from lookout import Lookout, Workplace
 from market.indicators import technicals
 from market.patterns import detect
@@ -64,19 +65,20 @@ class ToolExecutor:
         if self._place.context.dry_run:
             return [], []
         wanted = await self.lookout.without_a_sale()
-        sold = [symbol for symbol in wanted if await self._sell(symbol, why)]
+        sold = [symbol for symbol in wanted if await self.sell(symbol, why=why) is None]
         await self.orders.synchronise()
         return sold, await self.lookout.without_a_sale()
 
-    async def _sell(self, symbol: str, why: str) -> bool:
+    async def sell(self, symbol: str, *, why: str) -> str | None:
+        """Ask for the sale of a position; say why it did not come about, or None when it is under way."""
         try:
             submissions = await self.orders.exit(symbol, why=why)
         except ENDS_THE_RUN:
             raise
         except CatalystError as error:
             logger.warning("not_sold", symbol=symbol, why=str(error))
-            return False
-        return all(isinstance(one, Placed) and one.problem is None for one in submissions)
+            return str(error)
+        return "; ".join(filter(None, map(why_not_resting, submissions))) or None
 
     async def carry_out(self, call: ToolCall) -> ToolOutcome:
         """Do what Claude asked, or say readably why not.

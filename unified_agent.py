@@ -116,7 +116,7 @@ async def _run(
     """Compose the run: stage, databases, cycle; close them in reverse whatever happens."""
     from cycle import Cycle, Parts, name_cycle
     from market import calendar
-    from rehearsal.stage import NotDue, set_stage
+    from rehearsal.stage import NotDue, keep_time, set_stage
     from shared.agent_lock import hold_agent, tell_of_ended
     from shared.database.fences import Role
     from shared.database.opening import Research, open_databases
@@ -185,6 +185,7 @@ async def _run(
             )
         )
         outcome = await cycle.run()
+        keep_time(stage)
         with suppress(DatabaseUnavailable):
             afterwards.due_alerts = await count_due_alerts(
                 databases.trading, settings.agent.id, stage.clock.now()

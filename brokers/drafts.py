@@ -164,6 +164,18 @@ def is_through(stop_loss: Decimal | None, symbol: str, snapshot: Snapshot) -> bo
     )
 
 
+def is_left_behind(limit_price: Decimal | None, symbol: str, snapshot: Snapshot) -> bool:
+    """Whether the market has fallen below the limit of a sale, so that it would only wait for a rise."""
+    quote = snapshot.quotes.get(symbol)
+    return (
+        limit_price is not None
+        and quote is not None
+        and not quote.halted
+        and quote.bid is not None
+        and quote.bid < limit_price
+    )
+
+
 def _resting_targets(symbol: str, snapshot: Snapshot) -> list[Order]:
     """Targets that came with an order of ours; a sale that a person laid down by hand is left alone."""
     return [

@@ -20,9 +20,10 @@ from brokers.drafts import (
 from brokers.sending import Sending
 from brokers.submissions import NotPlaced, Placed, Submission, why_not_resting
 from shared.database import positions
+from shared.database.orders import OrderRecord
 from shared.database.positions import PositionRecord
 from shared.errors import DatabaseUnavailable, ToolError
-from shared.models import Order, OrderPurpose, OrderRequest, Snapshot
+from shared.models import Order, OrderPurpose, OrderRequest, OrderType, Side, Snapshot
 from shared.order_life import OrderState
 
 Look = Callable[[Collection[str]], Awaitable[Snapshot]]
@@ -67,7 +68,10 @@ class Exits:
                 snapshot = await self._look((symbol,))
                 quantity = None if quantity == ours else quantity
             wanted = quantity or await self._clerk.ours(symbol, snapshot)
-            return await self._sell(symbol, wanted, snapshot, why=why)
+            working, under_way = await self._market_sales(symbol, snapshot)
+            if working and under_way >= wanted:
+                return tuple(Placed(record=record, duplicate=True) for record in working)
+            return await self._sell(symbol, wanted - under_way, snapshot, why=why)
 
     async def cancel_entries(
         self,
@@ -91,6 +95,18 @@ class Exits:
                 found = await self._sending.cancel(order, snapshot, why=why)
                 canceled += () if found is None else (found,)
         return tuple(canceled)
+
+    async def _market_sales(self, symbol: str, snapshot: Snapshot) -> tuple[list[OrderRecord], int]:
+        """Find our sales at the market that still work, and how many shares they have to sell."""
+        found = [
+            (record, order.remaining_quantity)
+            for order in snapshot.open_orders
+            if order.symbol == symbol
+            and order.side is Side.SELL
+            and order.order_type is OrderType.MARKET
+            and (record := await self._clerk.own(order.client_order_id)) is not None
+        ]
+        return [record for record, _ in found], sum(remaining for _, remaining in found)
 
     async def _sell(
         self, symbol: str, quantity: int, snapshot: Snapshot, *, why: str

@@ -23,6 +23,8 @@ from shared.order_life import OrderState
 logger = log.get(__name__)
 
 _RESTS_NOWHERE = frozenset({OrderState.NOT_PLACED, OrderState.REJECTED})
+_SELLS_NO_MORE = _RESTS_NOWHERE | {OrderState.CANCELED, OrderState.EXPIRED}
+"""A sale that ended so may be asked for again: it never exceeds what is held and available."""
 _LOOKED_AGAIN_AFTER_SECONDS = 1.0
 
 
@@ -202,11 +204,13 @@ class Sending:
 
     async def _named(self, draft: OrderRequest) -> tuple[OrderRequest, OrderRecord | None]:
         """Give a draft the id that its decision in this cycle leads to, and return its order if it has
-        one. What provably rests nowhere may be asked for again: that is another attempt."""
+        one. What provably rests nowhere, and a sale that is over, may be asked for again: that is another
+        attempt."""
+        over = _RESTS_NOWHERE if draft.purpose is OrderPurpose.ENTRY else _SELLS_NO_MORE
         for attempt in itertools.count(1):
             request = replace(draft, client_order_id=self._id_of(draft, attempt))
             record = await self._clerk.own(request.client_order_id)
-            if record is None or record.status not in _RESTS_NOWHERE:
+            if record is None or record.status not in over:
                 return request, record
         raise AssertionError
 

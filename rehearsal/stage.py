@@ -191,12 +191,11 @@ def watch_now(
     return replace(watch, stage=replace(watch.stage, clock=clock))
 
 
-def time_has_passed(folder: Path, watch: Watch) -> None:
-    """Keep how far the time of a rehearsal is by now."""
-    stage = watch.stage
-    bookmarks.write(
-        folder, stage.bookmark.at(stage.session.session_date, stage.clock.now(), played=True)
-    )
+def keep_time(stage: Stage) -> None:
+    """Let the rehearsal stand where a run that waited came to: time does not go back at its exchange."""
+    if stage.bookmark.played and stage.clock.now() > stage.bookmark.clock:
+        there = stage.bookmark.at(stage.bookmark.session_date, stage.clock.now())
+        bookmarks.write(stage.folder, there)
 
 
 def session_ahead(stage: Stage) -> SessionHours:

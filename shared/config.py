@@ -279,12 +279,16 @@ class ScheduleSettings(_Section):
     last_trade_minutes_before_close: Annotated[int, Field(ge=1, le=240)] = 30
     close_minutes_before_close: Annotated[int, Field(ge=1, le=240)] = 10
     heartbeat_minutes_after_close: Annotated[int, Field(ge=1, le=240)] = 30
-    may_hold_over_lunch: bool = False
-    """Whether the close before lunch leaves positions alone."""
-    may_hold_overnight: bool = False
-    """Whether the close at the session's end does."""
     grace_minutes: Annotated[int, Field(ge=1, le=30)] = 5
     """A slot that starts later than this is missed, not run."""
+    may_hold_over_lunch: bool = False
+    """Whether the close before lunch leaves positions alone; their stops and targets rest on."""
+    may_hold_overnight: bool = False
+    """The same for the session's last close."""
+    close_look_again_seconds: Annotated[float, Field(ge=1, le=120)] = 15.0
+    """How long a close waits before it looks again at what is still held."""
+    close_gives_up_seconds_before_end: Annotated[float, Field(ge=10, le=600)] = 60.0
+    """How long before its part of the session ends a close stops waiting and tells a person."""
 
 
 class ClaudeSettings(_Section):
@@ -324,7 +328,8 @@ class LongestRuns(_Section):
 
     scan: Seconds | None = None
     trade: Seconds | None = None
-    close: Seconds | None = None
+    close: Seconds | None = 720.0
+    """A close may work until its part of the session ends, and then has to write how it went."""
     heartbeat: Seconds | None = None
     flatten: Seconds | None = None
     """Positions sold by a person's command."""

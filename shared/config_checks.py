@@ -10,7 +10,7 @@ from itertools import pairwise
 from urllib.parse import urlsplit
 
 from shared.config import BrokerName, DatabaseSettings, Settings
-from shared.models import SLOT_MODES
+from shared.models import SLOT_MODES, Mode
 from shared.yaml_positions import KeyPath
 
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -171,6 +171,35 @@ def _runs_end_before_they_hang(
             yield Finding(("locks", *path), what)
 
 
+def _closes_end_before_they_hang(
+    settings: Settings, _environ: Mapping[str, str]
+) -> Iterator[Finding]:
+    """A close that works until its part of the session ends must not be taken for one that hangs."""
+    locks, needs = settings.locks, 60.0 * settings.schedule.close_minutes_before_close
+    if locks.longest_seconds(Mode.CLOSE) < needs:
+        of_mode = locks.longest_run_seconds_by_mode.close is not None
+        path = ("longest_run_seconds_by_mode", "close") if of_mode else ("longest_run_seconds",)
+        what = (
+            f"{'.'.join(('locks', *path))} must be at least the {needs:g} from the close to the end of"
+            f" its part of the session, was {locks.longest_seconds(Mode.CLOSE):g}"
+        )
+        yield Finding(("locks", *path), what)
+
+
+def _closes_look_before_they_give_up(
+    settings: Settings, _environ: Mapping[str, str]
+) -> Iterator[Finding]:
+    """A close that gives up before it has begun would look only once."""
+    schedule = settings.schedule
+    most = 60.0 * schedule.close_minutes_before_close - schedule.close_look_again_seconds
+    if schedule.close_gives_up_seconds_before_end > most:
+        what = (
+            f"schedule.close_gives_up_seconds_before_end must leave the close time to look again, at"
+            f" most {most:g}, was {schedule.close_gives_up_seconds_before_end:g}"
+        )
+        yield Finding(("schedule", "close_gives_up_seconds_before_end"), what)
+
+
 def _signals_in_order(settings: Settings, _environ: Mapping[str, str]) -> Iterator[Finding]:
     """A rung above the next one would never be reached, or would hide it."""
     for ladder in _LADDERS:
@@ -198,6 +227,11 @@ def _host(url: str) -> str | None:
 
 _CLAUDE = (("claude", "cycle_deadline_seconds"), ("claude", "request_timeout_seconds"))
 _LOCKS = (("locks", "longest_run_seconds"), ("locks", "longest_run_seconds_by_mode"))
+_CLOSE = ("schedule", "close_minutes_before_close")
+_CLOSE_WAITS = (
+    ("schedule", "close_gives_up_seconds_before_end"),
+    ("schedule", "close_look_again_seconds"),
+)
 _BROKER = ("broker", "name")
 _DATABASE = ("database", "kind")
 _URLS = (("database", "trading_url_env"), ("database", "research_url_env"))
@@ -229,6 +263,8 @@ _CHECKS: tuple[tuple[tuple[KeyPath, ...], Check], ...] = (
     ((_DATABASE, *_URLS), _urls_are_given),
     ((_BROKER, _DATABASE, ("agent", "id")), _agent_is_the_one_meant),
     ((*_CLAUDE, *_LOCKS), _runs_end_before_they_hang),
+    ((_CLOSE, *_LOCKS), _closes_end_before_they_hang),
+    ((_CLOSE, *_CLOSE_WAITS), _closes_look_before_they_give_up),
     ((("rehearsal", "first_session"),), _first_session_is_a_date),
     (_SIGNALS, _signals_in_order),
 )

@@ -68,6 +68,14 @@ def next_slot(slots: Sequence[Slot], after: datetime, mode: Mode | None = None) 
     return min(later, key=lambda slot: slot.at, default=None)
 
 
+def may_hold_past(
+    schedule: ScheduleSettings, hours: SessionHours, part: tuple[datetime, datetime]
+) -> bool:
+    """Whether positions may outlive that part of a session: over lunch, or overnight after its last one."""
+    is_last = part == hours.parts[-1]
+    return schedule.may_hold_overnight if is_last else schedule.may_hold_over_lunch
+
+
 def problems(schedule: ScheduleSettings, exchange: Literal["XNYS", "XHKG"]) -> tuple[str, ...]:
     """Everything about these settings that cannot work on a regular day there, one sentence each."""
     return tuple(_problems(schedule, LONGEST_PART_MINUTES[exchange]))

@@ -34,6 +34,7 @@ LAYERS = {
     "blind_guard": 6,
     "vigil": 6,
     "by_rule": 6,
+    "closing": 6,
     "rehearsal": 6,
     "benchmarks": 6,
     "cron": 6,

@@ -122,6 +122,16 @@ async def slot_has_run(
     return bool((await fetch_one(connection, statement))["has_run"])
 
 
+async def slot_was_asked(
+    connection: Connection, *, agent_id: str, mode: Mode, slot_at: datetime, besides: str
+) -> bool:
+    """Say whether another run of a slot than that one began to talk with Claude."""
+    statement = Q["slot_was_asked"].bind(
+        agent_id=agent_id, mode=mode, slot_at=slot_at, besides=besides
+    )
+    return bool((await fetch_one(connection, statement))["was_asked"])
+
+
 async def start_session(
     connection: Connection,
     *,

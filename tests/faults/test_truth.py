@@ -122,10 +122,12 @@ async def test_f19d_what_somebody_else_bought_is_not_ours_to_manage(theatre: The
     await traded_by_somebody_else(theatre, Side.BUY, 40)
     outcome = await compare(theatre)
     closed = await theatre.run(Mode.CLOSE, quiet())
+    async with at_the_exchange(theatre) as exchange:
+        held = [int(position.quantity) for position in exchange.positions()]
 
-    assert outcome.orders == 0
+    assert outcome.orders == closed.orders == 0
     assert await theatre.rows("SELECT FROM positions") == []
-    assert closed.positions == 1
+    assert held == [40]
 
 
 @case(

@@ -9,7 +9,15 @@ import pytest
 
 from market.calendar import Calendar
 from rehearsal import bookmark
-from rehearsal.stage import NotDue, Stage, begin, describe, sessions_to_play, set_stage
+from rehearsal.stage import (
+    NotDue,
+    Stage,
+    begin,
+    describe,
+    keep_time,
+    sessions_to_play,
+    set_stage,
+)
 from shared.config import BrokerName, RehearsalSettings, Settings
 from shared.errors import CalendarExhausted, CatalystError, ConfigError
 from shared.models import Mode
@@ -109,6 +117,31 @@ def test_a_forced_run_stays_where_the_clock_stands(
     assert forced.slot is None
     assert local_times([forced]) == ["10:00"]
     assert bookmark.read(folder) == before
+
+
+async def test_a_run_that_waited_leaves_the_rehearsal_where_its_clock_came_to(
+    folder: Path, play: Played, new_york: Calendar
+) -> None:
+    stage = play(Mode.CLOSE)
+    assert isinstance(stage, Stage)
+    await stage.clock.sleep(90)
+    keep_time(stage)
+    forced = set_stage(REHEARSAL, folder, new_york, Mode.CLOSE, force=True)
+
+    assert isinstance(forced, Stage)
+    assert forced.clock.now() == stage.clock.now()
+    assert local_times([play(Mode.HEARTBEAT)]) == ["16:30"]
+
+
+async def test_a_dry_run_that_waited_leaves_its_slot_to_be_played(
+    folder: Path, new_york: Calendar, play: Played
+) -> None:
+    dry = set_stage(REHEARSAL, folder, new_york, Mode.TRADE, force=False, dry_run=True)
+    assert isinstance(dry, Stage)
+    await dry.clock.sleep(10)
+    keep_time(dry)
+
+    assert local_times([play(Mode.TRADE)]) == ["10:00"]
 
 
 def test_after_the_last_slot_the_next_session_begins_past_the_weekend(

@@ -22,6 +22,8 @@ TOLD: dict[str, object] = {
     "data_label": "generated session, seed 7",
     "portfolio": '{"cash":"100000"}',
     "messages": (),
+    "may_hold": False,
+    "past": "overnight",
     "decisions": ["2026-06-15 14:00 UTC skip: nothing fits"],
 }
 ODD_LIMITS = {
@@ -73,6 +75,16 @@ def test_modes_that_look_at_the_market_are_shown_the_portfolio_and_what_the_data
 
     assert str(TOLD["portfolio"]) in message
     assert str(TOLD["data_label"]) in message
+
+
+def test_a_close_says_whether_what_is_left_is_sold_by_rule() -> None:
+    prompts = Prompts(PAPER)
+    must = prompts.first_message(Mode.CLOSE, TOLD)
+    may = prompts.first_message(Mode.CLOSE, TOLD | {"may_hold": True, "past": "over lunch"})
+
+    assert "may not be held overnight: what you leave is sold by rule" in must
+    assert "may be held over lunch with their stops and targets resting" in may
+    assert "sold by rule" not in may
 
 
 @pytest.mark.parametrize("mode", SLOT_MODES)

@@ -10,7 +10,15 @@ from market import calendar as calendars
 from market.calendar import Calendar
 from shared.config import ScheduleSettings
 from shared.models import SLOT_MODES, Mode, SessionHours
-from shared.schedule import LONGEST_PART_MINUTES, Slot, due_slot, next_slot, problems, slots
+from shared.schedule import (
+    LONGEST_PART_MINUTES,
+    Slot,
+    due_slot,
+    may_hold_past,
+    next_slot,
+    problems,
+    slots,
+)
 
 DAY = date(2026, 6, 15)
 WIDE = ScheduleSettings(
@@ -234,3 +242,19 @@ def test_every_schedule_keeps_its_slots_in_order_and_its_trades_inside_the_sessi
     assert all(s.at <= last_trade for s in found if s.mode is Mode.TRADE)
     if not problems(schedule, "XNYS") and minutes == 390:
         assert {slot.mode for slot in found} == set(SLOT_MODES)
+
+
+@pytest.mark.parametrize("over_lunch", [True, False])
+@pytest.mark.parametrize("overnight", [True, False])
+@pytest.mark.parametrize(
+    ("exchange", "day", "parts"),
+    [("XHKG", DAY, 2), ("XHKG", date(2026, 12, 24), 1), ("XNYS", DAY, 1)],
+)
+def test_only_the_last_part_of_a_session_ends_in_a_night(
+    exchange: str, day: date, parts: int, over_lunch: bool, overnight: bool
+) -> None:
+    hours = session_of(calendars.load(exchange), day)
+    schedule = ScheduleSettings(may_hold_over_lunch=over_lunch, may_hold_overnight=overnight)
+    may = [may_hold_past(schedule, hours, part) for part in hours.parts]
+
+    assert may == [over_lunch, overnight][-parts:]

@@ -53,6 +53,18 @@ SELECT EXISTS (
         AND (status = 'done' OR mode = 'trade' AND status IN ('running', 'failed'))
 ) AS has_run;
 
+-- name: slot_was_asked
+-- Say whether another run of a slot began to talk with Claude.
+SELECT EXISTS (
+    SELECT FROM trading_cycles
+    WHERE agent_id = :agent_id
+        AND mode = :mode
+        AND slot_at = :slot_at
+        AND cycle_id <> :besides
+        AND NOT dry_run
+        AND prompt_hash IS NOT NULL
+) AS was_asked;
+
 -- name: running_cycle
 -- Name the run of an agent that has not ended, the latest if there are several.
 SELECT cycle_id FROM trading_cycles
