@@ -8,26 +8,29 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from decimal import Decimal
 
 import signals
+from brokers.drafts import is_left_behind
 from brokers.submissions import why_not_resting
 from by_rule import HouseRules
+from held_prices import HeldPrices
 from lookout import Workplace
+from looks import Look, as_check, as_question
 from market import watching
 from market.calendar import Calendar
 from market.volume_pace import UsualVolume
 from market.watching import Seen
-from rules.quotes import Confirmed, Reading, Unavailable, Yardstick, confirmed_price, reading
+from rules.quotes import Confirmed, Unavailable
 from shared import log, second_opinion
 from shared.config import MonitorSettings, SignalSettings
-from shared.database import monitor, positions
-from shared.database.monitor import Check, WatchState
+from shared.database import monitor, orders, positions
+from shared.database.monitor import WatchState
 from shared.database.positions import PositionRecord
-from shared.errors import ENDS_THE_RUN, CatalystError, FeedUnavailable
-from shared.models import Instrument, Quote, Snapshot
+from shared.errors import ENDS_THE_RUN, BrokerUnavailable, CatalystError, FeedUnavailable
+from shared.models import Instrument, OrderPurpose, Snapshot
+from shared.order_life import OrderState
 from shared.second_opinion import Opinion, Reviewer
-from shared.watch import Decision, Direction, Label, Recommendation, Signal, Watch
+from shared.watch import Decision, Label, Recommendation, Watch
 from tool_executor import ToolExecutor
 
 logger = log.get(__name__)
@@ -50,23 +53,6 @@ class Pass:
     """Why something could not be seen or done; the pass went on."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
-    """One position as it is seen, and what follows."""
-
-    record: PositionRecord
-    state: WatchState
-    watch: Watch
-    seen: Seen
-    found: tuple[Signal, ...]
-    decision: Decision
-
-    @property
-    def is_to_be_left(self) -> bool:
-        """Whether the rules alone say so."""
-        return self.decision.recommendation is Recommendation.EXIT
-
-
 @dataclass(slots=True, kw_only=True)
 class Guard:
     """Watches one agent's positions; what it remembers between passes can be lost without harm."""
@@ -79,9 +65,14 @@ class Guard:
     passes: int = 0
     _instruments: Mapping[str, Instrument] = field(default_factory=dict[str, Instrument])
     _usual: dict[str, UsualVolume | None] = field(default_factory=dict[str, UsualVolume | None])
-    _readings: dict[str, Reading] = field(default_factory=dict[str, Reading])
+    _halted: frozenset[str] = frozenset()
     _problems: list[str] = field(default_factory=list[str])
     _left: list[str] = field(default_factory=list[str])
+    _prices: HeldPrices = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Begin without a price."""
+        self._prices = HeldPrices(place=self.place)
 
     async def make_pass(self) -> Pass:
         """Look at everything once. Raises what ends the run, and BrokerUnavailable."""
@@ -112,11 +103,14 @@ class Guard:
         snapshot = await executor.look([record.symbol for record in held])
         self._instruments = snapshot.instruments
         self._problems += filter(None, [executor.lookout.feed_problem])
+        await self._tell_of_halts(executor, held, snapshot)
+        await self._follow_the_market(executor, held, snapshot)
         if await self._day_is_lost(executor, snapshot):
             return
         undecided: list[tuple[PositionRecord, WatchState, Confirmed | Unavailable]] = []
         for record in held:
-            price = await self._price(record, snapshot)
+            price = await self._prices.of(record, snapshot)
+            await self._tell_of_no_price(executor, record, price)
             state = await monitor.watch_state(self.place.connection, record.position_id)
             look = self._look(record, state, price, NOTHING_SEEN)
             if look.is_to_be_left:
@@ -127,6 +121,55 @@ class Guard:
         for record, state, price in undecided:
             look = self._look(record, state, price, seen.get(record.symbol, NOTHING_SEEN))
             await self._act(executor, look, await self._second_opinion(look))
+
+    async def _tell_of_halts(
+        self, executor: ToolExecutor, held: Sequence[PositionRecord], snapshot: Snapshot
+    ) -> None:
+        """A halt of what is held is for a person to know of: nothing can be sold while it lasts."""
+        before = self._halted
+        self._halted = frozenset(s for s, quote in snapshot.quotes.items() if quote.halted)
+        for record in held:
+            if record.symbol in self._halted - before:
+                await executor.orders.alert(
+                    f"trading in {record.symbol} is halted",
+                    f"{record.quantity} shares of {record.symbol} are held. Their orders stay, and work"
+                    " again when trading goes on.",
+                    key=f"halted-{record.position_id}",
+                    severity="warning",
+                )
+
+    async def _tell_of_no_price(
+        self, executor: ToolExecutor, record: PositionRecord, price: Confirmed | Unavailable
+    ) -> None:
+        """Where no stop can rest, nobody guards a position whose price is not known."""
+        if isinstance(price, Unavailable):
+            self._problems.append(price.why)
+            unknown_for = self._prices.unknown_for(record).total_seconds()
+            if self.has_stops or unknown_for < self._settings.silence_alarm_seconds:
+                return
+            await executor.orders.alert(
+                f"the price of {record.symbol} is not known, and no stop rests",
+                f"{record.quantity} shares of {record.symbol} are not guarded since"
+                f" {unknown_for:.0f} seconds: {price.why}",
+                key=f"no-price-{record.position_id}",
+            )
+
+    async def _follow_the_market(
+        self, executor: ToolExecutor, held: Sequence[PositionRecord], snapshot: Snapshot
+    ) -> None:
+        """Move sales that the market has left behind to where it is now; nobody wants to wait for a rise."""
+        sales = {
+            sale.symbol: sale
+            for sale in await orders.open_orders(self.place.connection, self._agent_id)
+            if sale.order_purpose is OrderPurpose.EXIT
+            and sale.status is not OrderState.CANCEL_PENDING
+            and is_left_behind(sale.limit_price, sale.symbol, snapshot)
+        }
+        for record in held:
+            if record.symbol in sales:
+                why = sales[record.symbol].reason or "a sale that the market left behind"
+                problem = await self._sell(executor, record, why)
+                self._problems += filter(None, [problem])
 
     async def _day_is_lost(self, executor: ToolExecutor, snapshot: Snapshot) -> bool:
         """Close everything and halt where the day's loss limit is reached."""
@@ -196,7 +239,7 @@ class Guard:
         self, record: PositionRecord, watch: Watch, price: Confirmed | Unavailable
     ) -> str | None:
         """Where no stop can rest at the broker, say which level of the position the price has reached."""
-        if self.place.broker.capabilities.has_stops or isinstance(price, Unavailable):
+        if self.has_stops or isinstance(price, Unavailable):
             return None
         stop, instrument = record.stop_loss, self._instruments.get(record.symbol)
         if instrument is not None and signals.is_trailing(watch, self._signals):
@@ -209,51 +252,6 @@ class Guard:
         return signals.level_reached(
             high=price.high, low=price.low, stop=stop, target=record.take_profit
         )
-
-    async def _price(self, record: PositionRecord, snapshot: Snapshot) -> Confirmed | Unavailable:
-        """Believe a price that two readings agree on: the feed's, and the broker's, the feed's next or last."""
-        yardstick = Yardstick(
-            symbol=record.symbol,
-            currency=record.currency,
-            quoted_in=self.place.settings.market.currency,
-            reference=record.entry_price,
-        )
-        first = self._reading(snapshot.quotes.get(record.symbol), yardstick)
-        found = confirmed_price(
-            first,
-            await self._second_reading(record, snapshot, yardstick, first),
-            stop=record.stop_loss,
-            settings=self._signals,
-        )
-        if isinstance(first, Reading):
-            self._readings[record.symbol] = first
-        if isinstance(found, Unavailable):
-            self._problems.append(found.why)
-        return found
-
-    async def _second_reading(
-        self,
-        record: PositionRecord,
-        snapshot: Snapshot,
-        yardstick: Yardstick,
-        first: Reading | Unavailable,
-    ) -> Reading | Unavailable:
-        held = snapshot.position(record.symbol)
-        if held is not None and held.market_price is not None and held.market_price.is_finite():
-            return Reading(price=held.market_price, at=snapshot.taken_at, source="broker")
-        try:
-            quotes = await self.place.feed.quotes((record.symbol,))
-        except FeedUnavailable as error:
-            return Unavailable(str(error))
-        again = self._reading(quotes.get(record.symbol), yardstick)
-        if isinstance(again, Reading) and again == first:
-            # nothing has been quoted since: the reading of the pass before is the other one
-            return self._readings.get(record.symbol, again)
-        return again
-
-    def _reading(self, quote: Quote | None, yardstick: Yardstick) -> Reading | Unavailable:
-        now = self.place.clock.now()
-        return reading(quote, yardstick, now=now, source="feed", settings=self._signals)
 
     async def _seen(self, held: Sequence[PositionRecord]) -> Mapping[str, Seen]:
         """Read indicators and volume; without them a position is still guarded by price and time."""
@@ -290,7 +288,7 @@ class Guard:
             return None
         return await self.reviewer.ask(
             system=self.review_system,
-            question=_question(look),
+            question=as_question(look),
         )
 
     async def _act(self, executor: ToolExecutor, look: Look, opinion: Opinion | None) -> None:
@@ -301,7 +299,7 @@ class Guard:
         error = await self._leave(executor, look, opinion) if wanted else None
         if error is not None:
             self._problems.append(error)
-        check = _check(look, opinion, error, pause=self.pause)
+        check = as_check(look, opinion, error, pause=self.pause)
         await monitor.record_check(
             self.place.connection,
             check,
@@ -314,10 +312,12 @@ class Guard:
         self, executor: ToolExecutor, look: Look, opinion: Opinion | None
     ) -> str | None:
         """Sell the position by the path of every exit, once; return why that did not work."""
-        record = look.record
-        if record.symbol not in await executor.lookout.without_a_sale():
+        if look.record.symbol not in await executor.lookout.without_a_sale():
             return None
         why = look.decision.reason if opinion is None else f"second opinion: {opinion.reason}"
+        return await self._sell(executor, look.record, why)
+
+    async def _sell(self, executor: ToolExecutor, record: PositionRecord, why: str) -> str | None:
         logger.info("leaving", symbol=record.symbol, why=why)
         try:
             submissions = await executor.orders.exit(record.symbol, why=why)
@@ -328,6 +328,8 @@ class Guard:
         else:
             problem = next(filter(None, map(why_not_resting, submissions)), None)
             self._left.append(record.symbol)
+        if problem is not None and await self._is_gone(executor, record):
+            return None
         if problem is not None:
             await executor.orders.alert(
                 f"{record.symbol} should be left and is not sold",
@@ -336,14 +338,28 @@ class Guard:
             )
         return problem
 
+    async def _is_gone(self, executor: ToolExecutor, record: PositionRecord) -> bool:
+        """Whether the position was sold by its own stop or target while it was to be left."""
+        try:
+            await executor.orders.synchronise()
+        except BrokerUnavailable:
+            return False
+        return record.symbol not in await executor.lookout.positions_of_ours()
+
     @property
     def pause(self) -> timedelta:
         """How long to wait for the next pass."""
         settings = self._settings
-        has_stops = self.place.broker.capabilities.has_stops
         return timedelta(
-            seconds=settings.check_seconds if has_stops else settings.check_seconds_without_stops
+            seconds=settings.check_seconds
+            if self.has_stops
+            else settings.check_seconds_without_stops
         )
+
+    @property
+    def has_stops(self) -> bool:
+        """Whether stops rest at the broker, so that it guards too."""
+        return self.place.broker.capabilities.has_stops
 
     async def _held(self) -> tuple[PositionRecord, ...]:
         return await positions.open_positions(self.place.connection, self._agent_id)
@@ -359,57 +375,3 @@ class Guard:
     @property
     def _signals(self) -> SignalSettings:
         return self.place.settings.signals
-
-
-def _check(look: Look, opinion: Opinion | None, error: str | None, *, pause: timedelta) -> Check:
-    watch, technicals = look.watch, look.seen.technicals
-    return Check(
-        position_id=look.record.position_id,
-        symbol=watch.symbol,
-        status="running" if error is None else "error",
-        next_check_at=watch.now + pause,
-        last_price=watch.price,
-        high_watermark=watch.best_price,
-        current_pnl_pct=signals.profit_pct(watch),
-        last_rsi=technicals.rsi_14 if technicals else None,
-        last_macd_signal=_side(technicals.macd_line, technicals.macd_signal)
-        if technicals
-        else None,
-        last_vwap_position=_side(watch.price, technicals.vwap) if technicals else None,
-        last_ema20_position=_side(watch.price, technicals.ema_20) if technicals else None,
-        hold_signals=tuple(one.kind for one in look.found if one.direction is Direction.HOLD),
-        exit_signals=tuple(one.kind for one in look.found if one.direction is Direction.EXIT),
-        signal_strength=look.decision.label,
-        recommendation=look.decision.recommendation,
-        recommendation_reason=look.decision.reason,
-        reviews=int(opinion is not None),
-        last_review=opinion.recommendation if opinion else None,
-        review_cost_usd=opinion.cost_usd if opinion else Decimal(0),
-        error=error,
-    )
-
-
-def _question(look: Look) -> str:
-    record, watch = look.record, look.watch
-    facts: dict[str, object] = {
-        "symbol": record.symbol,
-        "shares": record.quantity,
-        "currency": record.currency,
-        "bought_at": record.entry_price,
-        "bought": record.opened_at,
-        "why_bought": record.entry_reason,
-        "price": watch.price,
-        "now": watch.now,
-        "profit_pct": signals.profit_pct(watch),
-        "best_price": watch.best_price,
-        "stop": record.stop_loss,
-        "target": record.take_profit,
-    }
-    return second_opinion.question(facts, [second_opinion.in_words(one) for one in look.found])
-
-
-def _side(value: Decimal | None, of: Decimal | None) -> str | None:
-    """Say on which side of a line a value lies."""
-    if value is None or of is None:
-        return None
-    return "above" if value > of else "below"

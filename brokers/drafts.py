@@ -153,27 +153,56 @@ def naked_quantity(symbol: str, ours: int, snapshot: Snapshot) -> int:
     return max(0, min(int(held.quantity), ours) - covered)
 
 
-def is_through(stop_loss: Decimal | None, symbol: str, snapshot: Snapshot) -> bool:
-    """Whether the bid is already at or below a stop, so that it cannot rest any more."""
+def known_bid(symbol: str, snapshot: Snapshot) -> Decimal | None:
+    """Return what is bid for a symbol, where that can be a price at all."""
     quote = snapshot.quotes.get(symbol)
-    return (
-        stop_loss is not None
-        and quote is not None
-        and quote.bid is not None
-        and quote.bid <= stop_loss
-    )
+    return None if quote is None else _as_price(quote.bid)
+
+
+def is_through(stop_loss: Decimal | None, symbol: str, snapshot: Snapshot) -> bool:
+    """Whether the price is at or below a stop by the feed's bid and by the broker's own price.
+
+    One of them alone can be a bad tick, and sells nothing.
+    """
+    said = _prices(symbol, snapshot)
+    return stop_loss is not None and len(said) > 1 and max(said) <= stop_loss
+
+
+def may_be_through(stop_loss: Decimal | None, symbol: str, snapshot: Snapshot) -> bool:
+    """Whether one of the two says so: enough where a broker has just refused to let the stop rest."""
+    said = _prices(symbol, snapshot)
+    return stop_loss is not None and bool(said) and min(said) <= stop_loss
 
 
 def is_left_behind(limit_price: Decimal | None, symbol: str, snapshot: Snapshot) -> bool:
     """Whether the market has fallen below the limit of a sale, so that it would only wait for a rise."""
-    quote = snapshot.quotes.get(symbol)
-    return (
-        limit_price is not None
-        and quote is not None
-        and not quote.halted
-        and quote.bid is not None
-        and quote.bid < limit_price
-    )
+    quote, bid = snapshot.quotes.get(symbol), known_bid(symbol, snapshot)
+    if limit_price is None or quote is None or quote.halted or bid is None:
+        return False
+    return bid < limit_price
+
+
+def targets_without_stop(symbol: str, snapshot: Snapshot) -> list[Order]:
+    """List the targets of ours whose own stop is gone: they protect nothing, and hold their shares."""
+    guarded = {stop.parent_order_id for stop in active_stops(symbol, snapshot)} - {None}
+    return [
+        order
+        for order in protecting_orders(symbol, snapshot)
+        if order.order_type is OrderType.LIMIT
+        and order.status is not OrderStatus.HELD
+        and not guarded & {order.broker_order_id, order.parent_order_id}
+    ]
+
+
+def _prices(symbol: str, snapshot: Snapshot) -> list[Decimal]:
+    """What feed and broker say that a share would bring, where they say anything that can be true."""
+    held = snapshot.position(symbol)
+    said = (known_bid(symbol, snapshot), _as_price(held.market_price if held else None))
+    return [price for price in said if price is not None]
+
+
+def _as_price(value: Decimal | None) -> Decimal | None:
+    return value if value is not None and value.is_finite() and value > 0 else None
 
 
 def _resting_targets(symbol: str, snapshot: Snapshot) -> list[Order]:
@@ -190,9 +219,9 @@ def _resting_targets(symbol: str, snapshot: Snapshot) -> list[Order]:
 
 
 def _marketable_price(symbol: str, snapshot: Snapshot) -> Decimal | None:
-    quote, instrument = snapshot.quotes.get(symbol), snapshot.instruments.get(symbol)
-    if quote is None or quote.bid is None or instrument is None:
+    bid, instrument = known_bid(symbol, snapshot), snapshot.instruments.get(symbol)
+    if bid is None or instrument is None:
         return None
-    price = quote.bid * (100 - EXIT_PRICE_ALLOWANCE_PCT) / 100
+    price = bid * (100 - EXIT_PRICE_ALLOWANCE_PCT) / 100
     tick = instrument.tick_at(price)
     return price // tick * tick

@@ -7,6 +7,7 @@ than is available, and the protection laid down anew when the sale fails. One pr
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager, suppress
 
+import safety
 from brokers.base import Capabilities
 from brokers.clerk import Clerk
 from brokers.drafts import (
@@ -25,6 +26,9 @@ from shared.database.positions import PositionRecord
 from shared.errors import DatabaseUnavailable, ToolError
 from shared.models import Order, OrderPurpose, OrderRequest, OrderType, Side, Snapshot
 from shared.order_life import OrderState
+
+_TRIES = 3
+"""How often targets are moved that change between the look and the move; then their stop has to go."""
 
 Look = Callable[[Collection[str]], Awaitable[Snapshot]]
 """Takes a fresh snapshot that has quotes and instruments for these symbols at least."""
@@ -111,13 +115,18 @@ class Exits:
     async def _sell(
         self, symbol: str, quantity: int, snapshot: Snapshot, *, why: str
     ) -> tuple[Submission, ...]:
-        if self._targets_can_be_moved(symbol, quantity, snapshot):
+        asked: list[OrderRequest] = []
+        for _ in range(_TRIES):
+            if not self._targets_can_be_moved(symbol, quantity, snapshot):
+                break
             requests = require_bid(exit_requests(symbol, quantity, snapshot), symbol)
+            if not _has_changed(asked, requests):
+                break
             made = tuple([await self._submit(request, snapshot, why=why) for request in requests])
             if not any(map(_was_turned_down, made)):
                 return made
-            snapshot = await self._look((symbol,))
-            # what the broker would not move may just have been filled
+            asked, snapshot = requests, await self._look((symbol,))
+            # what the broker would not move may just have been filled, or is being filled by its stop
             quantity = await self._clerk.ours(symbol, snapshot)
             if quantity == 0:
                 return made
@@ -174,7 +183,7 @@ class Exits:
             if record.symbol != symbol or naked == 0:
                 continue
             submission = await self._sending.submit(
-                _protection_of(record, naked), snapshot, why=f"its sale failed: {why_not}"
+                protection_of(record, naked, snapshot), snapshot, why=f"its sale failed: {why_not}"
             )
             problem = why_not_resting(submission)
             said = "its stop rests again" if problem is None else f"and is NOT PROTECTED: {problem}"
@@ -238,6 +247,12 @@ def _require_whole_lots(symbol: str, quantity: int, snapshot: Snapshot) -> None:
         raise ToolError(msg)
 
 
+def _has_changed(before: list[OrderRequest], now: list[OrderRequest]) -> bool:
+    """Whether other shares are to be sold than those that the broker has just turned down; a price is none."""
+    sales, left = ({(r.replaces, r.quantity) for r in requests} for requests in (before, now))
+    return sales != left
+
+
 def _was_turned_down(submission: Submission) -> bool:
     """Whether the broker would not move a target."""
     return (
@@ -247,10 +262,13 @@ def _was_turned_down(submission: Submission) -> bool:
     )
 
 
-def _protection_of(record: PositionRecord, quantity: int) -> OrderRequest:
-    return protection_request(
+def protection_of(record: PositionRecord, quantity: int, snapshot: Snapshot) -> OrderRequest:
+    """Ask for a position's own stop and target again, on the ticks that apply today."""
+    request = protection_request(
         symbol=record.symbol,
         quantity=quantity,
         stop_loss=record.stop_loss,
         take_profit=record.take_profit,
     )
+    instrument = snapshot.instruments.get(record.symbol)
+    return request if instrument is None else safety.on_tick(request, instrument)

@@ -8,22 +8,27 @@ from brokers.clerk import Clerk
 from brokers.drafts import (
     is_open_entry,
     is_through,
+    may_be_through,
     naked_quantity,
-    protection_request,
+    targets_without_stop,
 )
-from brokers.exits import Exits, Look, NotOwned
+from brokers.exits import Exits, Look, NotOwned, protection_of
 from brokers.exposure import NakedSpell, naked_spells
 from brokers.sending import Sending
-from brokers.submissions import Submission, why_not_resting
+from brokers.submissions import Placed, Submission, why_not_resting
 from shared import log
 from shared.clock import Clock
 from shared.config import OrderSettings
 from shared.database import orders, positions
 from shared.database.positions import PositionRecord
 from shared.errors import ToolError
-from shared.models import Order, Snapshot
+from shared.models import Order, OrderPurpose, Snapshot
+from shared.order_life import OrderState
 
 logger = log.get(__name__)
+
+_LOOKED_BACK = timedelta(hours=1)
+"""Positions that closed within it are looked at once more: longer than from one run to the next."""
 
 
 class Protection:
@@ -111,39 +116,73 @@ class Protection:
         self, record: PositionRecord, naked: int, snapshot: Snapshot
     ) -> tuple[tuple[Submission, ...], list[str]]:
         """Return what was sent, and why some of it protects nothing."""
-        if is_through(record.stop_loss, record.symbol, snapshot):
-            why = f"the price is through {record.stop_loss}"
-            try:
-                sold = await self._exits.leave(record.symbol, why=why)
-            except ToolError as error:
-                return (), [str(error)]
-            return sold, list(filter(None, map(why_not_resting, sold)))
-        request = protection_request(
-            symbol=record.symbol,
-            quantity=naked,
-            stop_loss=record.stop_loss,
-            take_profit=record.take_profit,
+        symbol, stop_loss = record.symbol, record.stop_loss
+        if is_through(stop_loss, symbol, snapshot):
+            return await self._leave(record)
+        snapshot = await self._without_lone_targets(record, naked, snapshot)
+        naked = naked_quantity(symbol, record.quantity, snapshot)
+        if naked == 0:
+            return (), []
+        made = await self._sending.submit(
+            protection_of(record, naked, snapshot), snapshot, why="protect what has no stop"
         )
-        why = "protect what the entry filled"
-        made = await self._sending.submit(request, snapshot, why=why)
-        return (made,), list(filter(None, [why_not_resting(made)]))
+        problem = why_not_resting(made)
+        if problem is None:
+            return (made,), []
+        if _was_rejected(made) and may_be_through(stop_loss, symbol, await self._look((symbol,))):
+            sold, why_not = await self._leave(record)
+            return (made, *sold), why_not
+        return (made,), [problem]
+
+    async def _leave(self, record: PositionRecord) -> tuple[tuple[Submission, ...], list[str]]:
+        """Sell what cannot be protected because the price is through its stop."""
+        try:
+            sold = await self._exits.leave(
+                record.symbol, why=f"the price is through {record.stop_loss}"
+            )
+        except ToolError as error:
+            return (), [str(error)]
+        return sold, list(filter(None, map(why_not_resting, sold)))
+
+    async def _without_lone_targets(
+        self, record: PositionRecord, naked: int, snapshot: Snapshot
+    ) -> Snapshot:
+        """Cancel targets that lost their stop, where the shares under them are needed for a new one."""
+        held = snapshot.position(record.symbol)
+        if held is None or held.available >= naked:
+            return snapshot
+        for target in targets_without_stop(record.symbol, snapshot):
+            own = await self._clerk.own(target.client_order_id)
+            if own is not None and own.order_purpose is OrderPurpose.EXIT:
+                continue  # it sells already
+            why = "its stop is gone, and a new one needs the shares"
+            await self._sending.cancel(target, snapshot, why=why, to_leave=True)
+        return await self._look((record.symbol,))
 
     async def _record_spells(self) -> None:
-        """Keep every time in which shares of an open position were naked; one that lasts is an alarm."""
+        """Keep every time in which shares of a position were naked; one that lasts is an alarm.
+
+        Those of what was sold meanwhile too: it was naked up to then.
+        """
         if self._clerk.context.dry_run:
             return
-        held = await self._positions()
-        if not held:
+        accounted = await positions.to_account_for(
+            self._clerk.connection,
+            self._clerk.context.agent_id,
+            closed_since=self._clock.now() - _LOOKED_BACK,
+        )
+        if not accounted:
             return
-        since = min(record.opened_at for record in held) - timedelta(days=1)
+        since = min(record.opened_at for record in accounted) - timedelta(days=1)
         listed = await self._broker.orders(only_open=False, since=since)
         now = self._clock.now()
-        for record in held:
+        for record in accounted:
             ours = await orders.broker_ids_of_symbol(
                 self._clerk.connection, record.agent_id, record.symbol
             )
+            closed_at = record.closed_at or now
             for spell in naked_spells([o for o in listed if o.broker_order_id in ours], now):
-                if spell.began_at >= record.opened_at:
+                if record.opened_at <= spell.began_at <= closed_at:
                     await self._record_spell(record, spell, now)
 
     async def _record_spell(self, record: PositionRecord, spell: NakedSpell, now: datetime) -> None:
@@ -169,3 +208,8 @@ class Protection:
 
     async def _positions(self) -> tuple[PositionRecord, ...]:
         return await positions.open_positions(self._clerk.connection, self._clerk.context.agent_id)
+
+
+def _was_rejected(submission: Submission) -> bool:
+    """Whether the broker itself said no."""
+    return isinstance(submission, Placed) and submission.record.status is OrderState.REJECTED

@@ -31,6 +31,8 @@ LAYERS = {
     "cycle": 6,
     "workplace": 6,
     "guard": 6,
+    "looks": 6,
+    "held_prices": 6,
     "blind_guard": 6,
     "vigil": 6,
     "by_rule": 6,

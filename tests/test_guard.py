@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from brokers.base import Capabilities
-from brokers.faults import FaultKind, Operation
+from brokers.faults import Fault, FaultKind, Operation
 from guard import Pass
 from shared import trading_state
 from shared.database.connection import Connection
@@ -23,7 +22,7 @@ from tests.brokers.paper_venue import PaperVenue
 from tests.faults.steps import bought, partly_bought
 from tests.fixtures.broker_orders import AGENT
 from tests.fixtures.databases import open_connection
-from tests.fixtures.floor import SYMBOL, Floor, Watching
+from tests.fixtures.floor import SYMBOL, Between, Floor, Watching, WithoutStops
 
 
 @pytest.fixture
@@ -43,6 +42,13 @@ def sales(floor: Floor) -> list[Order]:
     return [order for order in floor.at_broker() if order.side is Side.SELL]
 
 
+def working_sale(floor: Floor) -> Order:
+    """The only limit sale that rests: a target, or the exit in its place."""
+    listed = floor.venue.exchange.orders(only_open=True)
+    (sale,) = [order for order in listed if order.order_type is OrderType.LIMIT]
+    return sale
+
+
 class Saying(Watching):
     """A broker that says something else about what is held."""
 
@@ -52,15 +58,6 @@ class Saying(Watching):
 
     async def positions(self) -> Any:
         return tuple(self.change(held) for held in await super().positions())
-
-
-class WithoutStops(Watching):
-    """A broker at which nothing but limit and market orders can rest."""
-
-    @property
-    def capabilities(self) -> Capabilities:
-        simple = frozenset({OrderType.MARKET, OrderType.LIMIT})
-        return replace(super().capabilities, order_types=simple)
 
 
 async def test_a_quiet_position_is_held_and_written_down(floor: Floor) -> None:
@@ -339,3 +336,77 @@ async def test_without_anybody_to_ask_a_review_holds(floor: Floor) -> None:
 
     assert (made.left, made.problem) == ((), None)
     assert (await status(floor))["recommendation"] == "REVIEW"
+
+
+async def test_a_sale_that_the_market_left_behind_is_moved_after_it(floor: Floor) -> None:
+    await bought(floor)
+    floor.trade("99.50", volume=0)
+    guard = await floor.guard(stop_loss_pct=Decimal("0.4"))
+    first = await guard.make_pass()
+    floor.trade("98.20", volume=0)
+    second = await guard.make_pass()
+    floor.trade("98.20", volume=0)
+    third = await guard.make_pass()
+    floor.trade("98.20")
+
+    assert (first.left, second.left, third.left) == ((SYMBOL,), (SYMBOL,), ())
+    assert floor.held() == 0
+
+
+async def test_a_sale_that_the_day_s_loss_asked_for_is_moved_after_the_market_too(
+    floor: Floor,
+) -> None:
+    await bought(floor, 40)
+    floor.trade("99.00", volume=0)
+    guard = await floor.guard()
+    limits = guard.place.settings.limits.model_copy(update={"daily_loss_limit": Decimal(30)})
+    settings = guard.place.settings.model_copy(update={"limits": limits})
+    guard.place = replace(guard.place, settings=settings)
+    await guard.make_pass()
+    limit = working_sale(floor).limit_price
+    floor.trade("97.99", volume=0)
+    await guard.make_pass()
+
+    assert limit is not None
+    assert limit > Decimal("97.98")
+    assert (working_sale(floor).limit_price or limit) < Decimal("97.98")
+
+
+async def test_a_sale_whose_cancel_is_not_confirmed_is_not_moved(floor: Floor) -> None:
+    await bought(floor)
+    floor.trade("99.50", volume=0)
+    guard = await floor.guard(stop_loss_pct=Decimal("0.4"))
+    await guard.make_pass()
+    sale = working_sale(floor)
+    floor.venue.exchange.cancel(
+        sale.broker_order_id, fault=Fault(operation=Operation.CANCEL, kind=FaultKind.STUCK_CANCEL)
+    )
+    floor.trade("98.20", volume=0)
+    made = await guard.make_pass()
+
+    assert (made.left, made.orders) == ((), 0)
+
+
+async def test_a_position_that_its_stop_sold_meanwhile_is_no_failure(floor: Floor) -> None:
+    await bought(floor)
+    floor.trade("99.50")
+    broker = Between(floor, lambda: floor.trade("97.50"))
+    made = await (await floor.guard(broker=broker, stop_loss_pct=Decimal("0.4"))).make_pass()
+
+    assert made.problem is None
+    assert (await floor.alerts(), floor.held()) == ([], 0)
+
+
+async def test_a_halt_of_what_is_held_is_told_once(floor: Floor) -> None:
+    await bought(floor)
+    now = floor.venue.clock.now()
+    floor.venue.replay.halts.append((SYMBOL, now, now + timedelta(minutes=5)))
+    guard = await floor.guard()
+    told = [(await guard.make_pass()).alerts for _ in range(2)]
+    again = await (await floor.guard()).make_pass()
+
+    assert told == [(f"trading in {SYMBOL} is halted",), ()]
+    assert again.alerts == (
+        f"trading in {SYMBOL} is halted",
+    )  # another process, the same day: one mail
+    assert await floor.alerts() == [f"trading in {SYMBOL} is halted"]

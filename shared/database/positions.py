@@ -163,6 +163,14 @@ async def positions_of_session(
     return _records(await fetch(connection, statement))
 
 
+async def to_account_for(
+    connection: Connection, agent_id: str, *, closed_since: datetime
+) -> tuple[PositionRecord, ...]:
+    """Return what is held, what closed since then, and what has a time without a stop that has no end."""
+    statement = Q["positions_to_account_for"].bind(agent_id=agent_id, closed_since=closed_since)
+    return _records(await fetch(connection, statement))
+
+
 async def realized_pnl(connection: Connection, agent_id: str, since: datetime) -> Decimal:
     """Return the profit after fees that the fills since then realised, partial exits included."""
     statement = Q["realized_pnl"].bind(agent_id=agent_id, since=since)

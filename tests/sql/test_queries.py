@@ -31,6 +31,7 @@ MAPPED_WHOLE = (
     ("events_of_order", OrderEvent),
     ("open_positions", PositionRecord),
     ("positions_of_session", PositionRecord),
+    ("positions_to_account_for", PositionRecord),
     ("queued_alerts", QueuedAlert),
     ("claim_alert", QueuedAlert),
 )

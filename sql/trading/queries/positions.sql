@@ -135,6 +135,20 @@ SELECT * FROM positions
 WHERE agent_id = :agent_id AND (status = 'open' OR closed_at >= :since)
 ORDER BY position_id;
 
+-- name: positions_to_account_for
+-- List what is held, what closed since then, and what has a time without a stop that is not known to be over.
+SELECT * FROM positions
+WHERE agent_id = :agent_id
+    AND (
+        status = 'open'
+        OR closed_at >= :closed_since
+        OR EXISTS (
+            SELECT FROM unprotected_spells AS spell
+            WHERE spell.position_id = positions.position_id AND spell.ended_at IS NULL
+        )
+    )
+ORDER BY position_id;
+
 -- name: realized_pnl
 -- Sum up the profit after fees that the fills since then realised.
 SELECT coalesce(sum(realized_pnl), 0) AS realized_pnl FROM fills
