@@ -14,6 +14,7 @@ from time import monotonic
 import by_rule
 import tools
 from by_rule import HouseRules
+from punctuality import note_missed_slots
 from rehearsal.stage import Stage
 from shared import consciousness, log
 from shared.agent_loop import LoopResult, run_loop
@@ -194,6 +195,16 @@ class Cycle:
             cycle_id=self._parts.cycle_id,
             now=self._clock.now(),
         )
+        if not self._parts.dry_run:
+            await note_missed_slots(
+                self._parts.trading,
+                agent_id=self._agent_id,
+                cycle_id=self._parts.cycle_id,
+                schedule=self._settings.schedule,
+                calendar=self._parts.stage.calendar,
+                session=self._parts.stage.session,
+                now=self._clock.now(),
+            )
         idle = await self._nothing_to_do()
         if idle is not None:
             return self._outcome(Status.NOTHING_TO_DO, idle)

@@ -11,7 +11,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -160,15 +160,15 @@ class _Stopwatch:
 
     def __getattr__(self, name: str) -> Any:  # pyright: ignore[reportExplicitAny] (whatever a broker has)
         found: Any = getattr(self._broker, name)  # pyright: ignore[reportExplicitAny]
-        if not callable(found):
-            return found
+        return self._counting(name, found) if callable(found) else found
 
-        async def call(*arguments: object, **named: object) -> Any:  # pyright: ignore[reportExplicitAny]
+    def _counting(self, name: str, asked: Callable[..., Any]) -> Callable[..., Awaitable[object]]:  # pyright: ignore[reportExplicitAny]
+        async def call(*arguments: object, **named: object) -> object:
             if name in {"place_order", "replace_order"}:
                 self._timed.writes_at.append(perf_counter())
             started = perf_counter()
             try:
-                return await found(*arguments, **named)
+                return await asked(*arguments, **named)
             finally:
                 self._timed.seconds += perf_counter() - started
 

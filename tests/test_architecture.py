@@ -37,6 +37,7 @@ LAYERS = {
     "vigil": 6,
     "by_rule": 6,
     "closing": 6,
+    "punctuality": 6,
     "rehearsal": 6,
     "benchmarks": 6,
     "cron": 6,

@@ -87,7 +87,11 @@ async def start_cycle(connection: Connection, start: CycleStart) -> None:
     try:
         await execute(connection, Q["start_cycle"].bind(**asdict(start)))
     except asyncpg.UniqueViolationError as e:
-        msg = f"cycle {start.cycle_id} for the slot {start.slot_at} has been run already"
+        if start.slot_at is not None and e.constraint_name == "trading_cycles_entry_slot_once":
+            slot = f"the {start.mode} slot of {start.slot_at:%Y-%m-%d %H:%M} UTC"
+            msg = f"{slot} has been run already, and a slot that may open positions runs once"
+        else:
+            msg = f"cycle {start.cycle_id} has been run already"
         raise Busy(msg) from e
 
 

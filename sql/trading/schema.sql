@@ -158,6 +158,19 @@ CREATE INDEX trading_cycles_by_start ON trading_cycles (agent_id, started_at);
 CREATE UNIQUE INDEX trading_cycles_entry_slot_once ON trading_cycles (agent_id, mode, slot_at)
     WHERE mode = 'trade' AND status <> 'nothing_to_do' AND NOT forced AND NOT dry_run;
 
+-- Slots of the schedule that nobody served, as a later run noticed; they are not made up for.
+CREATE TABLE missed_slots (
+    agent_id text NOT NULL,
+    mode text NOT NULL,
+    slot_at timestamptz NOT NULL,
+    session_date date NOT NULL,
+    noticed_at timestamptz NOT NULL,
+    why text NOT NULL,
+    PRIMARY KEY (agent_id, mode, slot_at),
+    CONSTRAINT missed_slots_mode_known CHECK (mode IN ('scan', 'trade', 'close', 'heartbeat')),
+    CONSTRAINT missed_slots_why_given CHECK (why <> '')
+);
+
 -- What a person ordered by command: begun before anything is done, completed after. A row that stays
 -- begun belongs to a process that died on the way.
 CREATE TABLE operator_actions (

@@ -92,7 +92,7 @@ def test_close_ends_a_trade_cycle_whose_row_says_so(new_rehearsal: Machine) -> N
         ("trade", "failed", "the run was ended from outside"),
         ("close", "nothing_to_do", "nothing is held, so nothing has to be closed"),
     ]
-    assert new_rehearsal.query("SELECT subject FROM alerts") == []
+    assert new_rehearsal.query("SELECT subject FROM alerts") == [("11 slots were missed",)]
 
 
 def test_a_dry_close_ends_nobody(new_rehearsal: Machine) -> None:

@@ -71,11 +71,13 @@ async def database(played: Played) -> Connection:
 
 async def test_every_slot_ends_well(played: Played, database: Connection) -> None:
     rows = await database.fetch("SELECT mode, status FROM trading_cycles")
+    missed = await database.fetch("SELECT FROM missed_slots")
     await database.close()
 
     assert played.exit_code == 0, played.printed
     assert {row["status"] for row in rows} <= {"done", "nothing_to_do"}
     assert {row["mode"] for row in rows} == {"scan", "trade", "close", "heartbeat"}
+    assert missed == []
 
 
 async def test_a_day_has_an_entry_a_refusal_with_codes_and_an_exit(

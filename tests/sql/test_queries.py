@@ -7,6 +7,7 @@ import pytest
 
 from shared.consciousness import AgentState, Message
 from shared.database.connection import Connection
+from shared.database.missed_slots import Began, SlotRun
 from shared.database.orders import OrderEvent, OrderRecord, PositionRecord
 from shared.database.records import QueuedAlert
 from shared.embedded_postgres import Server
@@ -34,6 +35,8 @@ MAPPED_WHOLE = (
     ("positions_to_account_for", PositionRecord),
     ("queued_alerts", QueuedAlert),
     ("claim_alert", QueuedAlert),
+    ("agent_began", Began),
+    ("runs_of_slots", SlotRun),
 )
 MAPPED_WHOLE_IN_RESEARCH = (
     ("wake_up", AgentState),

@@ -65,6 +65,30 @@ SELECT EXISTS (
         AND prompt_hash IS NOT NULL
 ) AS was_asked;
 
+-- name: agent_began
+-- Say when an agent's first run was, and which session before that one it ran in last.
+SELECT
+    min(started_at) AS first_run_at,
+    max(session_date) FILTER (WHERE session_date < :session_date) AS session_before
+FROM trading_cycles
+WHERE agent_id = :agent_id AND mode <> 'monitor' AND NOT dry_run;
+
+-- name: runs_of_slots
+-- List the runs that were for a slot of a session.
+SELECT mode, slot_at, status FROM trading_cycles
+WHERE agent_id = :agent_id
+    AND session_date = :session_date
+    AND slot_at IS NOT NULL
+    AND mode <> 'monitor'
+    AND NOT dry_run;
+
+-- name: note_missed_slot
+-- Keep a slot that nobody served; gives no row when that is known.
+INSERT INTO missed_slots (agent_id, mode, slot_at, session_date, noticed_at, why)
+VALUES (:agent_id, :mode, :slot_at, :session_date, :at, :why)
+ON CONFLICT (agent_id, mode, slot_at) DO NOTHING
+RETURNING slot_at;
+
 -- name: running_cycle
 -- Name the run of an agent that has not ended, the latest if there are several.
 SELECT cycle_id FROM trading_cycles
