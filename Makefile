@@ -5,9 +5,12 @@ BIN := $(VENV)/bin
 DATA ?=
 SESSION ?=
 BRAIN ?=
+AGENT ?=
+FILE ?=
+YES ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test faults check format docs lock stop clean
+.PHONY: help run test faults check format docs lock upgrade backup restore stop clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -37,6 +40,17 @@ docs: $(VENV)/.ready-dev ## Renew the generated parts of the README and the cron
 lock: $(VENV)/.ready-dev ## Pin what requirements*.in name, with hashes
 	$(BIN)/uv pip compile -q --generate-hashes --universal --python-version 3.11 --no-header requirements.in -o requirements.txt
 	$(BIN)/uv pip compile -q --generate-hashes --universal --python-version 3.11 --no-header requirements-dev.in -o requirements-dev.txt
+
+CARE = $(BIN)/python -m shared.care $(if $(AGENT),--agent "$(AGENT)")
+
+upgrade: $(VENV)/.ready ## Bring the databases to this code's schema, with a backup before; AGENT=name
+	@$(CARE) upgrade
+
+backup: $(VENV)/.ready ## Copy both databases and what lies beside them into one file; AGENT=name
+	@$(CARE) backup
+
+restore: $(VENV)/.ready ## Fill empty databases from a backup, the latest or FILE=path; AGENT=name, does it with YES=1
+	@$(CARE) restore $(if $(FILE),"$(FILE)") $(if $(YES),--yes)
 
 stop: $(VENV)/.ready ## Stop the embedded PostgreSQL
 	@$(BIN)/python -m shared.embedded_postgres stop

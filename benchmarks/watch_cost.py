@@ -31,10 +31,11 @@ from shared.journal.books import open_books
 from shared.models import Mode
 from workplace import open_workplace
 
+WRITES = {"place_order", "replace_order"}
 PROJECT = Path(__file__).resolve().parent.parent
 WEEK = 5 * 390
 """Passes of a week in New York, one a minute."""
-HOURS_WITH_AN_EXIT = 239
+MINUTES_WITH_AN_EXIT = 239
 """So near the close a position is left, in this benchmark: all that are held are at once."""
 
 
@@ -89,7 +90,7 @@ async def _measure(home: Path, environ: Mapping[str, str], passes: int) -> None:
 async def _breach(guard: Guard, others: Timed, trip: float) -> None:
     """Let every position be one to leave at once, and time the first and the last order from the poll on."""
     signals = guard.place.settings.signals.model_copy(
-        update={"minutes_to_close": HOURS_WITH_AN_EXIT, "minutes_to_close_soon": 240}
+        update={"minutes_to_close": MINUTES_WITH_AN_EXIT, "minutes_to_close_soon": 240}
     )
     settings = guard.place.settings.model_copy(update={"signals": signals})
     guard.place = replace(guard.place, settings=settings)
@@ -164,7 +165,7 @@ class _Stopwatch:
 
     def _counting(self, name: str, asked: Callable[..., Any]) -> Callable[..., Awaitable[object]]:  # pyright: ignore[reportExplicitAny]
         async def call(*arguments: object, **named: object) -> object:
-            if name in {"place_order", "replace_order"}:
+            if name in WRITES:
                 self._timed.writes_at.append(perf_counter())
             started = perf_counter()
             try:

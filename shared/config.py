@@ -359,6 +359,19 @@ class LockSettings(_Section):
         return self.longest_run_seconds if of_mode is None else of_mode
 
 
+class CareSettings(_Section):
+    """Where backups go, and how an upgrade gets the agent to itself."""
+
+    backup_directory: str = "backups"
+    """Relative to the data directory; `~` is the home directory."""
+    backups_kept: Annotated[int, Field(ge=1, le=1000)] = 7
+    """After a backup was made and read back, all but this many of the agent are deleted."""
+    monitor_seconds: Annotated[float, Field(gt=0, le=600)] = 60.0
+    """How long an upgrade waits for the position monitor to end between two passes; it is never killed."""
+    longest_run_seconds: Annotated[float, Field(ge=60, le=86_400)] = 3600.0
+    """How long care may hold the agent's lock before the next run takes it for hanging."""
+
+
 class LoggingSettings(_Section):
     """Where the log goes."""
 
@@ -396,6 +409,7 @@ class Settings(_Section):
     claude: ClaudeSettings = ClaudeSettings()
     alerts: AlertSettings = AlertSettings()
     locks: LockSettings = LockSettings()
+    care: CareSettings = CareSettings()
     logging: LoggingSettings = LoggingSettings()
     rehearsal: RehearsalSettings | None = None
     """Present exactly when the broker is the paper exchange."""

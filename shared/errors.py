@@ -2,6 +2,7 @@
 
 CatalystError
 ├── ConfigError              the operator corrects a file, a variable or an argument; exit code 2
+│   └── MigrationFailed      a change of the schema failed and was undone
 ├── Busy                     nobody acts: another run holds the lock; exit code 0
 ├── LockLost                 nobody acts: another run has taken the lock over; this one ends, exit code 1
 ├── Unavailable              a read may be tried again later; nothing was changed
@@ -50,6 +51,10 @@ class ConfigError(CatalystError):
         self.problems: tuple[Problem, ...] = () if isinstance(problems, str) else tuple(problems)
         text = problems if isinstance(problems, str) else "\n".join(map(str, problems))
         super().__init__(text)
+
+
+class MigrationFailed(ConfigError):
+    """A migration failed; the database is as it was before it."""
 
 
 class Busy(CatalystError):

@@ -16,7 +16,7 @@ from pathlib import Path
 import asyncpg
 
 from shared.database.connection import Connection, connect, execute, fetch, fetch_one, transaction
-from shared.errors import CatalystError, ConfigError
+from shared.errors import CatalystError, ConfigError, MigrationFailed
 from shared.sql import ROOT, DatabaseKind, load
 
 TIMEOUT_SECONDS = 120.0
@@ -38,15 +38,16 @@ class Migration:
 async def migrate(connection: Connection, kind: DatabaseKind) -> tuple[str, ...]:
     """Apply what is missing and return the names of what this call applied.
 
-    Raises ConfigError when the database knows an edited or a newer migration, or when one fails; what
-    was applied before that stays. Raises DatabaseUnavailable.
+    Raises ConfigError when the database knows an edited or a newer migration, and MigrationFailed when one
+    fails; what was applied before that stays, unless the caller's own transaction ends with it. Raises
+    DatabaseUnavailable.
     """
     return await apply(connection, known(kind))
 
 
 async def check(connection: Connection, kind: DatabaseKind) -> None:
     """Raise ConfigError unless the database has exactly the schema that this code knows."""
-    pending = _pending(known(kind), await _applied(connection))
+    pending = pending_of(known(kind), await applied(connection))
     if pending:
         names = ", ".join(migration.name for migration in pending)
         msg = (
@@ -63,13 +64,41 @@ def known(kind: DatabaseKind) -> tuple[Migration, ...]:
     return tuple(_read(path) for path in files)
 
 
+async def applied(connection: Connection) -> tuple[tuple[str, str], ...]:
+    """Return name and fingerprint of what the database has, in order."""
+    if not (await fetch_one(connection, _query("has_migrations")))["found"]:
+        return ()
+    rows = await fetch(connection, _query("applied_migrations"))
+    return tuple((row["name"], row["sha256"]) for row in rows)
+
+
+def pending_of(
+    migrations: Sequence[Migration], applied: Sequence[tuple[str, str]]
+) -> tuple[Migration, ...]:
+    """Return what is missing; what is applied has to be the beginning of what is known."""
+    for number, (name, sha256) in enumerate(applied):
+        if number >= len(migrations):
+            msg = f"the database has {name}, which this code does not know: use the newer code"
+            raise ConfigError(msg)
+        if name != migrations[number].name:
+            msg = f"the database has {name} where this code has {migrations[number].name}"
+            raise ConfigError(msg)
+        if sha256 != migrations[number].sha256:
+            msg = (
+                f"{name} was edited after it had been applied: "
+                "restore the file, and put the change into a new one"
+            )
+            raise ConfigError(msg)
+    return tuple(migrations[len(applied) :])
+
+
 async def apply(connection: Connection, migrations: Sequence[Migration]) -> tuple[str, ...]:
     """Apply those of the given migrations that are missing, one transaction each."""
     names: list[str] = []
     while True:
         async with transaction(connection):
             await execute(connection, _query("lock_migrations"))
-            pending = _pending(migrations, await _applied(connection))
+            pending = pending_of(migrations, await applied(connection))
             if not pending:
                 return tuple(names)
             await _apply_one(connection, pending[0])
@@ -108,40 +137,12 @@ async def _run(kind: DatabaseKind, url: str, *, only_check: bool) -> str:
     return f"{kind}: applied {', '.join(names)}" if names else f"{kind}: up to date"
 
 
-async def _applied(connection: Connection) -> tuple[tuple[str, str], ...]:
-    """Return name and fingerprint of what the database has, in order."""
-    if not (await fetch_one(connection, _query("has_migrations")))["found"]:
-        return ()
-    rows = await fetch(connection, _query("applied_migrations"))
-    return tuple((row["name"], row["sha256"]) for row in rows)
-
-
-def _pending(
-    migrations: Sequence[Migration], applied: Sequence[tuple[str, str]]
-) -> tuple[Migration, ...]:
-    """Return what is missing; what is applied has to be the beginning of what is known."""
-    for number, (name, sha256) in enumerate(applied):
-        if number >= len(migrations):
-            msg = f"the database has {name}, which this code does not know: use the newer code"
-            raise ConfigError(msg)
-        if name != migrations[number].name:
-            msg = f"the database has {name} where this code has {migrations[number].name}"
-            raise ConfigError(msg)
-        if sha256 != migrations[number].sha256:
-            msg = (
-                f"{name} was edited after it had been applied: "
-                "restore the file, and put the change into a new one"
-            )
-            raise ConfigError(msg)
-    return tuple(migrations[len(applied) :])
-
-
 async def _apply_one(connection: Connection, migration: Migration) -> None:
     try:
         await execute(connection, (migration.sql,))
     except asyncpg.PostgresError as e:
         msg = f"{migration.name} failed and was undone: {e}"
-        raise ConfigError(msg) from e
+        raise MigrationFailed(msg) from e
     record = load(ROOT / "both")["record_migration"]
     await execute(connection, record.bind(name=migration.name, sha256=migration.sha256))
 

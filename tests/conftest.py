@@ -11,4 +11,5 @@ pytest_plugins: tuple[str, ...] = (
     "tests.fixtures.rehearsal",
     "tests.fixtures.retries",
     "tests.fixtures.operate",  # imports the ones above, so they have to be registered first
+    "tests.fixtures.care",
 )

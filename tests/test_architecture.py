@@ -54,6 +54,7 @@ LAYERS = {
     "rules": 3,
     "shared.operate": 6,
     "shared.alerts": 6,  # a program of its own
+    "shared.care": 6,
     "shared.crontab": 6,
     "shared": 2,
     "shared.models": 1,
@@ -152,6 +153,7 @@ HIDDEN_IMPORTS = {"importlib.import_module", "importlib.util.module_from_spec", 
 ORDER_CALLS = {"place_order", "replace_order", "cancel_order"}
 ORDER_PLACES = {
     "tool_executor.py",
+    "benchmarks/watch_cost.py",  # takes the time of them, and makes none
     "brokers/",  # the adapters themselves, and brokers/desk.py, through which the executor trades
 }
 
@@ -162,8 +164,10 @@ ENVIRONMENT_PLACES = {
     ("position_monitor.py", "main"),
     ("rehearsal/day.py", "main"),
     ("shared/operate/command.py", "main"),
+    ("shared/care/command.py", "main"),
     ("shared/crontab/command.py", "main"),
     ("benchmarks/run_cost.py", "main"),
+    ("benchmarks/watch_cost.py", "main"),
     ("shared/embedded_postgres/__main__.py", "<module>"),  # programs of their own, which pass it on
     ("shared/migrate.py", "<module>"),
     ("shared/alerts.py", "<module>"),

@@ -41,17 +41,23 @@ _REFUSED = (
 )
 
 
-async def connect(url: str, *, application_name: str, command_timeout_seconds: float) -> Connection:
+async def connect(
+    url: str,
+    *,
+    application_name: str,
+    command_timeout_seconds: float,
+    connect_timeout_seconds: float | None = None,
+) -> Connection:
     """Open a connection in UTC with JSON codecs, straight to the server.
 
-    Raises DatabaseUnavailable when the server refuses, is not there or does not know the database,
+    Connecting may take as long as a command unless it is said otherwise. Raises DatabaseUnavailable when the server refuses, is not there or does not know the database,
     and ConfigError for a URL that is none and for a pooler in between.
     """
     place = _place(url)
     try:
         connection = await asyncpg.connect(
             url,
-            timeout=command_timeout_seconds,
+            timeout=connect_timeout_seconds or command_timeout_seconds,
             command_timeout=command_timeout_seconds,
             server_settings={"application_name": application_name, "timezone": "UTC"},
         )
@@ -137,6 +143,20 @@ async def transaction(connection: Connection) -> AsyncGenerator[None]:
         raise
     with translated():
         await scope.commit()
+
+
+@asynccontextmanager
+async def snapshot(connection: Connection) -> AsyncGenerator[None]:
+    """Read only, and everything as it was at the first read. Raises DatabaseUnavailable."""
+    with translated():
+        scope = connection.transaction(isolation="repeatable_read", readonly=True)
+        await scope.start()
+    try:
+        yield
+    finally:
+        # there is nothing to commit, and a server that is gone has ended it already
+        with suppress(DatabaseUnavailable), translated():
+            await scope.rollback()
 
 
 async def _refuse_pooler(connection: Connection, place: str) -> None:

@@ -55,7 +55,7 @@ async def open_databases(
     checked: it is migrated by a person. Raises DatabaseUnavailable and ConfigError.
     """
     names = embedded_names if research is not Research.NOT_NEEDED else embedded_names[:1]
-    urls = await _ready(configuration, environ=environ, home=home, embedded_names=names)
+    urls = await ready_urls(configuration, environ=environ, home=home, embedded_names=names)
     lock = await _connected(stack, configuration, urls[0], purpose="lock")
     trading = await _connected(stack, configuration, urls[0], purpose="trading")
     await _checked(trading, configuration, DatabaseKind.TRADING)
@@ -80,7 +80,7 @@ async def open_trading(
     embedded_name: str,
 ) -> Connection:
     """Connect to the trading database alone, as `open_databases` does."""
-    (url,) = await _ready(
+    (url,) = await ready_urls(
         configuration, environ=environ, home=home, embedded_names=(embedded_name,)
     )
     trading = await _connected(stack, configuration, url, purpose="trading")
@@ -88,14 +88,14 @@ async def open_trading(
     return trading
 
 
-async def _ready(
+async def ready_urls(
     configuration: Configuration,
     *,
     environ: Mapping[str, str],
     home: Path,
     embedded_names: Sequence[str],
 ) -> Sequence[str]:
-    """Return the URLs; embedded databases are made first, as that takes a connection of its own."""
+    """Return the URLs, trading first; embedded databases are made before, which takes a connection."""
     if configuration.settings.database.kind == "embedded":
         server = ensure_running(home, environ=environ)
         for name in embedded_names:

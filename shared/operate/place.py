@@ -80,13 +80,13 @@ class Place:
 
     async def trading(self, stack: AsyncExitStack) -> Connection:
         """Open the trading database; the stack closes it. Raises DatabaseUnavailable and NoRehearsal."""
-        is_rehearsal = self.settings.rehearsal is not None
+        is_embedded = self.settings.database.kind == "embedded"
         return await open_trading(
             stack,
             self.configuration,
             environ=self.environ,
             home=self.home,
-            embedded_name=self.begun().database_name if is_rehearsal else "",
+            embedded_name=self.begun().database_name if is_embedded else "",
         )
 
 
