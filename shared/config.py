@@ -360,12 +360,20 @@ class LockSettings(_Section):
 
 
 class CareSettings(_Section):
-    """Where backups go, and how an upgrade gets the agent to itself."""
+    """What is kept and for how long, where backups go, and how an upgrade gets the agent to itself."""
 
     backup_directory: str = "backups"
     """Relative to the data directory; `~` is the home directory."""
     backups_kept: Annotated[int, Field(ge=1, le=1000)] = 7
     """After a backup was made and read back, all but this many of the agent are deleted."""
+    transcripts_days: Annotated[int, Field(ge=1, le=3650)] = 90
+    """What was said in a cycle is forgotten this long after its end; everything else about it is kept."""
+    logs_days: Annotated[int, Field(ge=1, le=3650)] = 30
+    """Rotated logs are deleted when they are older."""
+    journals_days: Annotated[int, Field(ge=1, le=3650)] = 90
+    """Journals that were taken over and set aside are deleted when they are older."""
+    cron_log_max_bytes: Annotated[int, Field(ge=10_000)] = 5_000_000
+    """A larger file of what cron's runs printed is cut down to its last half of this."""
     monitor_seconds: Annotated[float, Field(gt=0, le=600)] = 60.0
     """How long an upgrade waits for the position monitor to end between two passes; it is never killed."""
     longest_run_seconds: Annotated[float, Field(ge=60, le=86_400)] = 3600.0

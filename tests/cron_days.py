@@ -31,10 +31,10 @@ class Line:
 
     @property
     def program(self) -> str:
-        """The Python file that is started, without its ending."""
-        found = re.search(r"/(\w+)\.py\b", self.command)
+        """The Python file that is started, without its ending, or the package."""
+        found = re.search(r"/(\w+)\.py\b|-m ([\w.]+)", self.command)
         assert found, self.command
-        return found[1]
+        return found[1] or found[2]
 
     @property
     def mode(self) -> Mode | None:

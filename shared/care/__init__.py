@@ -1,1 +1,1 @@
-"""What an operator does for an installation: upgrade, backup, restore. An entry point, above all else."""
+"""What an operator does for an installation: upgrade, backup, restore, prune. An entry point, above all else."""

@@ -16,6 +16,7 @@ class Command(StrEnum):
     UPGRADE = "upgrade"
     BACKUP = "backup"
     RESTORE = "restore"
+    PRUNE = "prune"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +33,7 @@ class Arguments:
     file: Path | None = None
     yes: bool = False
     only: DatabaseKind | None = None
+    dry_run: bool = False
 
 
 def parse(argv: Sequence[str] | None) -> Arguments:
@@ -93,6 +95,10 @@ def _add_restore(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_prune(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dry-run", action="store_true", help="only say what would go")
+
+
 def _add_nothing(_: argparse.ArgumentParser) -> None:
     """A command without arguments."""
 
@@ -101,10 +107,12 @@ _COMMANDS = {
     Command.UPGRADE: _add_upgrade,
     Command.BACKUP: _add_nothing,
     Command.RESTORE: _add_restore,
+    Command.PRUNE: _add_prune,
 }
 
 _HELP = {
     Command.UPGRADE: "bring the databases to this code's schema while nothing else is at work",
     Command.BACKUP: "copy both databases and what lies beside them into one file",
     Command.RESTORE: "fill empty databases from a backup; the agent is halted afterwards",
+    Command.PRUNE: "delete transcripts, logs and journals that are kept no longer",
 }

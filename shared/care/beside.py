@@ -29,6 +29,12 @@ def journals(home: Path, agent_id: str) -> Sequence[Path]:
     return sorted((home / "journal").glob(f"{agent_id}-*.jsonl"))
 
 
+def set_aside(home: Path, agent_id: str) -> Sequence[Path]:
+    """Return the agent's journals and stops that are kept for a person only."""
+    patterns = ("journal/{}-*.replayed-*", "journal/{}-*.superseded-*", "state/{}-*.superseded-*")
+    return sorted(path for one in patterns for path in home.glob(one.format(agent_id)))
+
+
 def put_back(home: Path, relative: str, content: bytes) -> Path | None:
     """Write a file unless the machine has one, on the disk at once; return it if it was written."""
     path = home / relative

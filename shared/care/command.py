@@ -10,6 +10,7 @@ from typing import TextIO, cast
 import entry_point
 from entry_point import Afterwards, Printing, end_cleanly_when_told, log_to
 from shared.care import backup as backups
+from shared.care import prune as pruning
 from shared.care import restore as restoring
 from shared.care import upgrade as upgrading
 from shared.care.archive import Archive, open_archive
@@ -35,7 +36,8 @@ def main(
 ) -> int:
     """Do one command and return the exit code: 0 done or rightly nothing to do, 1 failed, 2 usage."""
     arguments = parse(argv)
-    afterwards = Afterwards(environ=os.environ if environ is None else environ, pings=False)
+    is_crons = arguments.command is Command.PRUNE
+    afterwards = Afterwards(environ=os.environ if environ is None else environ, pings=is_crons)
     outcome = entry_point.run(
         arguments.agent,
         arguments.command,
@@ -48,8 +50,8 @@ def main(
             show=_show,
         ),
     )
-    if outcome.status is Status.BUSY:
-        return 1  # a person wanted something, and it was not done
+    if outcome.status is Status.BUSY and not is_crons:
+        return 1  # a person wanted something, and it was not done; cron comes again
     return outcome.exit_code
 
 
@@ -65,6 +67,8 @@ def _carried_out(
             return _backup(place)
         case Command.RESTORE:
             return _restore(place, arguments)
+        case Command.PRUNE:
+            return _prune(place, arguments)
 
 
 def _backup(place: Place) -> Outcome:
@@ -160,6 +164,23 @@ async def _restored(
         )
 
 
+def _prune(place: Place, arguments: Arguments) -> Outcome:
+    with only_care(place, Command.PRUNE):
+        pruned = asyncio.run(pruning.prune(place, SystemClock().now(), dry_run=arguments.dry_run))
+    verb = "would go" if arguments.dry_run else "went"
+    return _outcome(
+        place,
+        Command.PRUNE,
+        Status.NOTHING_TO_DO if pruned.is_nothing else Status.DONE,
+        "nothing is too old" if pruned.is_nothing else f"{verb}: {pruned.sentence()}",
+        dry_run=arguments.dry_run,
+        transcripts=pruned.transcripts.pieces,
+        transcript_cycles=pruned.transcripts.cycles,
+        files=[str(path) for path in pruned.files],
+        cut=[str(path) for path in pruned.cut],
+    )
+
+
 def _latest(place: Place) -> Path:
     found = backups.backups(place)
     if not found:
@@ -199,6 +220,7 @@ def _databases(kinds: Sequence[DatabaseKind]) -> str:
 
 
 def _show(outcome: Outcome, out: TextIO) -> None:
-    """List the files that were put back, for people."""
-    paths = cast("Sequence[str]", outcome.details.get("files", ()))
-    out.writelines(f"{path}\n" for path in paths)
+    """List what went, for people."""
+    for name in ("files", "cut"):
+        paths = cast("Sequence[str]", outcome.details.get(name, ()))
+        out.writelines(f"{path}\n" for path in paths)

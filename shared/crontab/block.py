@@ -80,9 +80,14 @@ SHELL=/bin/sh
 def command(installation: Installation, agent: str, job: Job) -> str:
     """Write what one line starts, for the shell, before cron's own escaping."""
     log = installation.logs / f"cron-{agent}.log"
-    words = [ENV, f"AGENT_ID={agent}", *(f"{name}={value}" for name, value in installation.pinned)]
-    program = "unified_agent" if job.mode else job.value
-    words += [str(installation.python), str(installation.project / f"{program}.py")]
+    variables = [f"AGENT_ID={agent}", *(f"{name}={value}" for name, value in installation.pinned)]
+    words = [*variables, str(installation.python)]
+    if job is Job.PRUNE:
+        # -C: a package is found in the directory from where it is started
+        words = [ENV, "-C", str(installation.project), *words, "-m", "shared.care", job.value]
+    else:
+        program = "unified_agent" if job.mode else job.value
+        words = [ENV, *words, str(installation.project / f"{program}.py")]
     words += ["--agent", agent, *(["--mode", job.mode] if job.mode else [])]
     if job is Job.POSITION_MONITOR:
         # -F: without a process in between, so that the monitor itself lets go of the lock when it has

@@ -16,6 +16,7 @@ from shared.models import Mode, SessionHours
 from shared.schedule import slots, startup_at
 
 _MINUTE = timedelta(minutes=1)
+_PRUNED_AFTER_HEARTBEAT = timedelta(hours=1)
 
 
 class Job(StrEnum):
@@ -27,6 +28,8 @@ class Job(StrEnum):
     CLOSE = "close"
     HEARTBEAT = "heartbeat"
     POSITION_MONITOR = "position_monitor"
+    PRUNE = "prune"
+    """Of `python -m shared.care`, once a day."""
 
     @property
     def mode(self) -> Mode | None:
@@ -67,6 +70,8 @@ def expressions(
     weekdays = frozenset(hours.session_date.weekday() for hours in sessions)
     if job is Job.POSITION_MONITOR:
         return (f"* * * * {_days(weekdays, 0)}",)
+    if job is Job.PRUNE:
+        return (_once_after_all(schedule, sessions, weekdays),)
     found = {
         _firing(at, hours.session_date)
         for hours in sessions
@@ -76,6 +81,18 @@ def expressions(
         f"{_listed(minutes)} {_listed(hours)} * * {_days(weekdays, days_later)}"
         for days_later, minutes, hours in _rectangles(found)
     )
+
+
+def _once_after_all(
+    schedule: ScheduleSettings, sessions: Sequence[SessionHours], weekdays: frozenset[int]
+) -> str:
+    """Return one time of the day that lies after the last run of every session, whatever its hours."""
+    last = max(
+        _firing(at + _PRUNED_AFTER_HEARTBEAT, hours.session_date)
+        for hours in sessions
+        for at in moments(schedule, hours, Job.HEARTBEAT)
+    )
+    return f"{last.minute} {last.hour} * * {_days(weekdays, last.days_later)}"
 
 
 def kinds_of_sessions(calendar: Calendar) -> tuple[SessionHours, ...]:

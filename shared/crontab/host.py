@@ -85,6 +85,7 @@ def missing_programs(installation: Installation) -> Iterator[str]:
     scripts = ("unified_agent", "startup_monitor", "position_monitor")
     wanted = [Path(ENV), Path(FLOCK), installation.python]
     wanted += [installation.project / f"{name}.py" for name in scripts]
+    wanted += [installation.project / "shared" / "care" / "__main__.py"]
     for path in wanted:
         if not path.is_file():
             yield f"{path} does not exist, and a line of the crontab would start it"

@@ -74,6 +74,7 @@ def _planned(plan: Plan, hours: SessionHours) -> Iterator[tuple[datetime, Job, s
 def _notices(plan: Plan, start: datetime, end: datetime) -> Iterator[str]:
     calendar = plan.calendar
     yield f"{plan.agent}: position_monitor is started every minute unless it is at work"
+    yield f"{plan.agent}: what is too old is deleted once a day, an hour after its last run"
     for day in _days(calendar, start, end):
         if calendar.session_on(day) is None:
             yield f"{plan.agent}: {calendar.exchange} has no session on {day:%a %d %b %Y}"

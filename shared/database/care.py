@@ -1,5 +1,6 @@
-"""What must not be believed after a restore. Callers own the transaction."""
+"""What is forgotten in time, and what must not be believed after a restore. Callers own the transaction."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -7,6 +8,32 @@ from shared.database.connection import Connection, execute, fetch_one
 from shared.sql import DatabaseKind, Queries
 
 Q = Queries(DatabaseKind.TRADING)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transcripts:
+    """How much of what was said."""
+
+    pieces: int
+    cycles: int
+
+
+async def count_old_transcripts(
+    connection: Connection, *, agent_id: str, before: datetime
+) -> Transcripts:
+    """Count what was said in cycles that ended before a time."""
+    statement = Q["count_old_transcripts"].bind(agent_id=agent_id, before=before)
+    row = await fetch_one(connection, statement)
+    return Transcripts(pieces=row["pieces"], cycles=row["cycles"])
+
+
+async def forget_transcripts(
+    connection: Connection, *, agent_id: str, before: datetime, cycles: int
+) -> Transcripts:
+    """Forget what was said in at most so many of those cycles, each of them whole."""
+    statement = Q["forget_transcripts"].bind(agent_id=agent_id, before=before, cycles=cycles)
+    row = await fetch_one(connection, statement)
+    return Transcripts(pieces=row["pieces"], cycles=row["cycles"])
 
 
 async def renew_identity(connection: Connection) -> UUID:

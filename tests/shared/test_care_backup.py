@@ -285,9 +285,11 @@ async def test_what_lies_beside_the_databases_goes_along(
     assert b"a storm" in kept["state/rehearsal.json"]
 
 
-def test_a_persons_command_says_nothing_to_who_watches_the_runs(
+def test_a_persons_command_says_nothing_to_who_watches_the_runs_and_crons_does(
     played: PlayedBackup, web: Web
 ) -> None:
     environ = {"PING_URL": f"{web.url}/abc"}
     assert care(played.machine.home, "restore", environ=environ).code == 2
     assert web.paths == []
+    assert care(played.machine.home, "prune", environ=environ).code == 0
+    assert web.paths == ["/abc"]

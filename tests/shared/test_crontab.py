@@ -32,6 +32,8 @@ PLACE = Installation(
 )
 CALENDARS = {name: calendars.load(name) for name in ("XNYS", "XHKG")}
 KINDS = {name: kinds_of_sessions(calendar) for name, calendar in CALENDARS.items()}
+BY_SESSION = [job for job in Job if job not in {Job.POSITION_MONITOR, Job.PRUNE}]
+"""What runs at a time of its own in each session."""
 FOREIGN = 'MAILTO=me@example.com\n\n*/5 * * * * /usr/bin/true "100\\%"\n'
 
 
@@ -49,6 +51,7 @@ def test_the_lines_of_an_agent_are_few_and_on_weekdays(new_york: Calendar) -> No
         Job.CLOSE: ("50-59 16,17,19,20 * * 1-5",),
         Job.HEARTBEAT: ("30 17,18,20,21 * * 1-5",),
         Job.POSITION_MONITOR: ("* * * * 1-5",),
+        Job.PRUNE: ("30 22 * * 1-5",),
     }
 
 
@@ -70,7 +73,7 @@ def test_what_runs_before_midnight_in_utc_runs_on_the_day_before(hong_kong: Cale
         close_minutes_before_close=st.integers(1, 60),
         heartbeat_minutes_after_close=st.integers(1, 240),
     ),
-    job=st.sampled_from([job for job in Job if job is not Job.POSITION_MONITOR]),
+    job=st.sampled_from(BY_SESSION),
     exchange=st.sampled_from(["XNYS", "XHKG"]),
 )
 def test_every_moment_fires_and_every_minute_that_fires_is_some_sessions_moment(
@@ -89,17 +92,16 @@ def test_every_moment_fires_and_every_minute_that_fires_is_some_sessions_moment(
 @pytest.mark.parametrize("exchange", ["XNYS", "XHKG"])
 def test_every_session_of_the_table_is_of_one_of_its_kinds(exchange: str) -> None:
     calendar = CALENDARS[exchange]
-    jobs = [job for job in Job if job is not Job.POSITION_MONITOR]
     schedule = ScheduleSettings()
     fired = {
         job: lines("".join(f"{e} /a/b.py\n" for e in expressions(schedule, KINDS[exchange], job)))
-        for job in jobs
+        for job in BY_SESSION
     }
 
     assert len(KINDS[exchange]) < 60
     hours = calendar.next_session(calendar.first_date)
     while hours.session_date < calendar.last_date - timedelta(days=7):
-        for job in jobs:
+        for job in BY_SESSION:
             for at in moments(schedule, hours, job):
                 assert any(
                     at.hour in line.hours
@@ -110,6 +112,23 @@ def test_every_session_of_the_table_is_of_one_of_its_kinds(exchange: str) -> Non
         hours = calendar.next_session(hours.session_date)
 
 
+@pytest.mark.parametrize("exchange", ["XNYS", "XHKG"])
+@pytest.mark.parametrize("minutes", [1, 30, 240])
+def test_what_is_too_old_goes_once_a_day_when_every_session_is_over(
+    exchange: str, minutes: int
+) -> None:
+    kinds = KINDS[exchange]
+    schedule = ScheduleSettings(heartbeat_minutes_after_close=minutes)
+    [line] = lines(f"{expressions(schedule, kinds, Job.PRUNE)[0]} /a/b.py\n")
+
+    assert (len(line.minutes), len(line.hours)) == (1, 1)
+    for hours in kinds:
+        days = [hours.closes_at.date() + timedelta(days=later) for later in (0, 1)]
+        fired = [at for day in days for at in line.firings(day) if at > hours.closes_at]
+        assert fired[0] >= hours.closes_at + timedelta(minutes=minutes + 60)
+        assert fired[0] < hours.closes_at + timedelta(hours=12)
+
+
 def test_a_line_names_everything_by_its_absolute_path_and_says_whose_run_it_is() -> None:
     assert command(PLACE, "dev_claude", Job.TRADE) == (
         "/usr/bin/env AGENT_ID=dev_claude /opt/catalyst/.venv/bin/python"
@@ -118,6 +137,10 @@ def test_a_line_names_everything_by_its_absolute_path_and_says_whose_run_it_is()
     )
     assert command(PLACE, "dev_claude", Job.POSITION_MONITOR).startswith(
         "/usr/bin/flock -E 0 -n -F /var/lib/c/locks/dev_claude.position_monitor.cron /usr/bin/env "
+    )
+    assert command(PLACE, "dev_claude", Job.PRUNE) == (
+        "/usr/bin/env -C /opt/catalyst AGENT_ID=dev_claude /opt/catalyst/.venv/bin/python"
+        " -m shared.care prune --agent dev_claude >>/var/log/c/cron-dev_claude.log 2>&1"
     )
 
 

@@ -75,6 +75,8 @@ def machine(tmp_path: Path) -> Machine:
     (project / ".venv" / "bin" / "python").symlink_to(sys.executable)
     for name in ("unified_agent", "startup_monitor", "position_monitor"):
         (project / f"{name}.py").touch()
+    (project / "shared" / "care").mkdir(parents=True)
+    (project / "shared" / "care" / "__main__.py").touch()
     shutil.copytree(PROJECT / "cron", project / "cron")
     rehearsal = (PROJECT / "config" / "rehearsal.yaml").read_text()
     (project / "config" / "rehearsal.yaml").write_text(rehearsal)
