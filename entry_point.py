@@ -7,7 +7,7 @@ import asyncio
 import json
 import signal
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, TextIO
@@ -140,9 +140,15 @@ def end_cleanly_when_told() -> None:
 def _tell(outcome: Outcome, afterwards: Afterwards) -> None:
     """Tell whoever watches; whatever goes wrong here changes nothing about how the run ended."""
     try:
-        asyncio.run(_ping_and_send(outcome, afterwards))
+        asyncio.run(told(_ping_and_send(outcome, afterwards)))
     except (KeyboardInterrupt, asyncio.CancelledError):
         logger.warning("telling_interrupted")
+
+
+async def told(telling: Coroutine[object, object, None]) -> None:
+    """Tell somebody; what goes wrong with that is a line of the log and nothing else."""
+    try:
+        await telling
     except CatalystError as error:
         logger.warning("telling_failed", error=str(error))
     except Exception:

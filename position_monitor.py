@@ -226,11 +226,11 @@ def _means(
 
         afterwards.due_alerts = await count_due_alerts(trading, settings.agent.id, now)
         if is_process and afterwards.due_alerts:
-            await entry_point.send_alerts(configuration, afterwards)
+            await entry_point.told(entry_point.send_alerts(configuration, afterwards))
 
     async def cry() -> None:
         if is_process:
-            await entry_point.ping_of_failure(configuration, environ)
+            await entry_point.told(entry_point.ping_of_failure(configuration, environ))
 
     return Means(
         configuration=configuration,

@@ -104,7 +104,7 @@ class Tally:
         self.orders += made.orders
         self.fills += made.fills
         self.left += made.left
-        self.alerts += made.alerts
+        self.alerts += [subject for subject in made.alerts if subject not in self.alerts]
         self.problem = made.problem
 
 
@@ -154,12 +154,21 @@ class Vigil:
         self._told_to_end.set()
 
     async def keep(self) -> Outcome:
-        """Watch until the end; every end but a configuration that cannot work becomes an outcome."""
+        """Watch until the end, and sum it up.
+
+        Raises ConfigError for what an operator has to correct, Busy when another machine watches, LockLost
+        when the lock file is gone, and whatever a defect raised too often.
+        """
         while not self._ends():
             try:
                 async with AsyncExitStack() as stack:
                     await self._one_shift(stack)
-            except (DatabaseUnavailable, LockLost) as error:
+            except LockLost as error:
+                # somebody else may be at work now: nothing is done before the lock is ours again
+                logger.warning("lock_lost", why=str(error))
+                if self._means.file.problem() is not None:
+                    raise
+            except DatabaseUnavailable as error:
                 await self._without_database(error)
             except BrokerUnavailable as error:
                 await self._without_broker(error)
@@ -308,8 +317,7 @@ class Vigil:
         """A pass that could not be made is silence, and the lock's lease goes on: the process is well."""
         logger.warning("not_passed", why=why)
         self._tally.problem = why
-        self._means.file.renew(SystemClock())
-        self._means.signs()
+        self._is_well()
         await monitor.note_trouble(shift.trading, agent_id=self._agent_id, problem=why)
         return False
 
@@ -321,10 +329,16 @@ class Vigil:
             await self._sleep(min(BEAT_SECONDS, left))
             if beats:
                 await self._beat(shift, passed=False)
+            else:
+                self._is_well()
 
-    async def _beat(self, shift: Shift, *, passed: bool) -> None:
+    def _is_well(self) -> None:
+        """Let the process live on: the lock's lease and the watchdog begin anew."""
         self._means.file.renew(SystemClock())
         self._means.signs()
+
+    async def _beat(self, shift: Shift, *, passed: bool) -> None:
+        self._is_well()
         await monitor.beat(
             shift.trading,
             agent_id=self._agent_id,
@@ -366,8 +380,7 @@ class Vigil:
         except (BrokerUnavailable, ConfigError) as error:
             logger.exception("nothing_guarded")
             self._tally.problem = f"{lost}; nothing could be guarded: {error}"
-        self._means.file.renew(SystemClock())
-        self._means.signs()
+        self._is_well()
         await self._means.cry()
         self._is_over = self._once
         if not self._ends():
@@ -379,8 +392,7 @@ class Vigil:
         """Wait before the broker is tried again; the monitor counts as silent meanwhile."""
         logger.warning("broker_away", why=str(error))
         self._tally.problem = str(error)
-        self._means.file.renew(SystemClock())
-        self._means.signs()
+        self._is_well()
         self._is_over = self._once
         if not self._ends():
             await self._sleep(

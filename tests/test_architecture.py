@@ -175,7 +175,7 @@ ENVIRONMENT_PLACES = {
 
 BROAD_EXCEPT_PLACES = {
     ("shared/second_opinion.py", "ask"),  # whatever it is, the position is held with its stop
-    ("entry_point.py", "_tell"),  # no mail server's oddity may change how a run ended
+    ("entry_point.py", "told"),  # no mail server's oddity may change how a run ended
     ("vigil.py", "_pass"),  # main's inner half of a process that lives for a session
     ("cycle.py", "run"),  # main's inner half: whatever happened, the cycle's row has to say it
     (

@@ -1,5 +1,6 @@
 """A watch from its first pass to its end, and what it does when database, broker or code go away under it."""
 
+import asyncio
 import itertools
 from collections.abc import Callable
 from datetime import timedelta
@@ -13,6 +14,7 @@ import vigil
 from brokers.faults import Fault, FaultKind, Operation
 from guard import Guard
 from shared.database.connection import Connection
+from shared.errors import LockLost
 from shared.models import Mode, OrderStatus, OrderType, Side
 from tests.faults.steps import buys
 from tests.fixtures.theatre import Tape, Theatre
@@ -159,11 +161,9 @@ async def test_an_exit_whose_answer_is_lost_is_proven_and_sent_once(
     lookout.theatre.faults.add(Fault(operation=Operation.REPLACE, kind=FaultKind.DROP_REPLY))
     await lookout.keep(8)
     exits = await lookout.rows("SELECT status FROM orders WHERE order_purpose = 'exit'")
-    (fence,) = await lookout.rows("SELECT token FROM agent_locks WHERE role = 'monitor'")
 
     assert [row["status"] for row in exits] == ["filled"]
     assert await held(lookout) == 0
-    assert fence["token"] >= 2
 
 
 async def test_an_exit_that_never_arrived_is_proven_absent_and_sent_anew(
@@ -178,7 +178,9 @@ async def test_an_exit_that_never_arrived_is_proven_absent_and_sent_anew(
     exits = await lookout.rows(
         "SELECT status FROM orders WHERE order_purpose = 'exit' ORDER BY order_id"
     )
+    (fence,) = await lookout.rows("SELECT token FROM agent_locks WHERE role = 'monitor'")
 
+    assert fence["token"] >= 2  # only a later holder of the lock proves an order absent
     assert [row["status"] for row in exits] == ["not_placed", "filled"]
     assert await held(lookout) == 0
 
@@ -211,6 +213,38 @@ async def test_a_broker_that_stays_away_leaves_the_last_sign_of_life_where_it_wa
 
     assert after["beat_at"] == before["beat_at"]
     assert "overloaded" in after["problem"]
+
+
+async def test_a_lock_file_that_was_taken_away_ends_it_and_nothing_is_sold_meanwhile(
+    holding: Lookout,
+) -> None:
+    async def take_away(trading: Connection) -> None:
+        del trading
+        (holding.theatre.stage().home / "locks" / "rehearsal.monitor.lock").unlink()
+        await asyncio.sleep(2)  # the lock is looked at twice a second
+
+    holding.after_pass[3] = take_away
+    with pytest.raises(LockLost, match="was removed"):
+        await holding.keep(60)
+
+    assert holding.vigils[-1].tally.passes == 3
+    assert holding.vigils[-1].tally.blind_passes == 0
+
+
+async def test_a_session_in_the_database_that_ended_is_no_reason_to_guard_blindly(
+    holding: Lookout,
+) -> None:
+    async def end_the_locks_session(trading: Connection) -> None:
+        await trading.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted"
+        )
+        await asyncio.sleep(2)
+
+    holding.after_pass[3] = end_the_locks_session
+    await holding.keep(10)
+
+    assert holding.vigils[-1].tally.blind_passes == 0
+    assert holding.vigils[-1].tally.passes >= 9
 
 
 async def test_it_ends_when_the_code_under_it_was_updated(
