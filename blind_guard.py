@@ -12,21 +12,29 @@ from uuid import UUID
 import safety
 import signals
 from brokers.base import Broker
-from brokers.drafts import is_through, market_exit, naked_quantity, protection_request
-from brokers.journaled import JournaledSending
+from brokers.drafts import (
+    is_through,
+    market_exit,
+    may_be_through,
+    naked_quantity,
+    protection_request,
+)
+from brokers.journaled import JournaledSending, Sent
 from brokers.patience import PatientBroker
+from held_prices import broker_reading
 from market.base import Feed
 from rehearsal.stage import Stage
-from rules.quotes import Confirmed, Reading, Unavailable, Yardstick, confirmed_price, reading
+from rules.quotes import Confirmed, Unavailable, Yardstick, confirmed_price, reading
 from shared import log
 from shared.config import Settings
 from shared.database.fences import Role, Sender
-from shared.errors import ConfigError, FeedUnavailable
+from shared.errors import BrokerUnavailable, ConfigError, FeedUnavailable
 from shared.journal.file import LocalJournal
 from shared.journal.stops import KnownStop, StopFile, read_stops
 from shared.models import (
     Environment,
     Mode,
+    OrderPurpose,
     OrderRequest,
     Quote,
     Refusal,
@@ -48,13 +56,18 @@ class Step:
 
 
 def next_step(
-    stop: KnownStop, snapshot: Snapshot, price: Confirmed | Unavailable, *, has_stops: bool
+    stop: KnownStop,
+    snapshot: Snapshot,
+    price: Confirmed | Unavailable,
+    *,
+    has_stops: bool,
+    refused: bool = False,
 ) -> Step:
     """Say what a position needs that nobody has a record of any more but the file of stops.
 
-    A stop that rests is left to do its work. Naked shares are sold where the price is through their stop,
-    and get a stop again where it is not; where no stop can rest they are sold at a level that two readings
-    of the price agree on.
+    A stop that rests is left to do its work. Naked shares get a stop again, and are sold where feed and
+    broker say that the price is through it, or one of them does and the broker `refused` the stop. Where no
+    stop can rest they are sold at a level that two readings of the price agree on.
     """
     naked = naked_quantity(stop.symbol, stop.quantity, snapshot)
     held = snapshot.position(stop.symbol)
@@ -62,12 +75,13 @@ def next_step(
         return Step(request=None, why="not held" if held is None else "its stop rests")
     free = min(naked, max(0, int(held.available)))
     if free == 0:
-        return Step(request=None, why="orders that rest hold its shares")
+        return Step(request=None, why="NOT PROTECTED, orders that rest hold its shares")
     if not has_stops:
         return _at_its_levels(stop, free, price)
     if stop.stop_loss is None:
-        return Step(request=None, why="no stop is known for it")
-    if is_through(stop.stop_loss, stop.symbol, snapshot):
+        return Step(request=None, why="NOT PROTECTED, no stop is known for it")
+    through = may_be_through if refused else is_through
+    if through(stop.stop_loss, stop.symbol, snapshot):
         why = f"the price is through its stop {stop.stop_loss}"
         return Step(request=market_exit(stop.symbol, free), why=why)
     protection = protection_request(
@@ -76,7 +90,9 @@ def next_step(
         stop_loss=stop.stop_loss,
         take_profit=stop.take_profit,
     )
-    return Step(request=protection, why="its stop does not rest")
+    instrument = snapshot.instruments.get(stop.symbol)
+    request = protection if instrument is None else safety.on_tick(protection, instrument)
+    return Step(request=request, why="its stop does not rest")
 
 
 def _at_its_levels(stop: KnownStop, free: int, price: Confirmed | Unavailable) -> Step:
@@ -132,25 +148,31 @@ class BlindGuard:
             stack.push_async_callback(feed.close)
             snapshot = await self._look(broker, feed, file.stops)
             done = [
-                f"{stop.symbol}: {await self._guard(stop, broker, snapshot, sending)}"
+                f"{stop.symbol}: {await self._guard(stop, broker, feed, snapshot, sending)}"
                 for stop in file.stops
             ]
         return "; ".join(done)
 
     def _begin(self, file: StopFile) -> JournaledSending:
         known = self._known
-        return JournaledSending(
-            journal=LocalJournal(
+        journals = {
+            role: LocalJournal(
                 home=self.home,
                 agent_id=self.settings.agent.id,
                 database=file.database,
-                role=Role.MONITOR,
-            ),
+                role=role,
+            )
+            for role in Role
+        }
+        sending = JournaledSending(
+            journal=journals[Role.MONITOR],
             clock=self.stage.clock,
             sender=Sender(role=Role.MONITOR, token=0) if known is None else known.sender,
             cycle_id=None if known is None else known.cycle_id,
             since=self.stage.clock.now(),
         )
+        sending.take_over(journals.values())
+        return sending
 
     async def _look(self, broker: Broker, feed: Feed, stops: Sequence[KnownStop]) -> Snapshot:
         """Take a picture without records; all that it allows is to reduce."""
@@ -177,21 +199,48 @@ class BlindGuard:
         )
 
     async def _guard(
-        self, stop: KnownStop, broker: Broker, snapshot: Snapshot, sending: JournaledSending
+        self,
+        stop: KnownStop,
+        broker: Broker,
+        feed: Feed,
+        snapshot: Snapshot,
+        sending: JournaledSending,
     ) -> str:
-        price = self._price(stop, snapshot)
-        step = next_step(stop, snapshot, price, has_stops=broker.capabilities.has_stops)
+        """Do what one position needs, and say so; what cannot be done for it keeps no other one waiting."""
+        has_stops = broker.capabilities.has_stops
+        step = next_step(stop, snapshot, self._price(stop, snapshot), has_stops=has_stops)
+        try:
+            sent = await self._carry_out(step, stop, broker, snapshot, sending)
+            if not sent.was_rejected or not has_stops:
+                return sent.said
+            snapshot = await self._look(broker, feed, [stop])
+            price = self._price(stop, snapshot)
+            again = next_step(stop, snapshot, price, has_stops=True, refused=True)
+            if again.request is None or again.request.purpose is not OrderPurpose.EXIT:
+                return sent.said  # the next pass asks for the stop again
+            return (await self._carry_out(again, stop, broker, snapshot, sending)).said
+        except BrokerUnavailable as error:
+            return f"NOT PROTECTED, {error}"
+
+    async def _carry_out(
+        self,
+        step: Step,
+        stop: KnownStop,
+        broker: Broker,
+        snapshot: Snapshot,
+        sending: JournaledSending,
+    ) -> Sent:
         if step.request is None:
-            return step.why
+            return Sent(said=step.why)
         why_not = await sending.why_not(broker, step.request)
         if why_not is not None:
-            return why_not
+            return Sent(said=why_not)
         verdict = safety.review(
             sending.named(step.request), snapshot, self.settings.limits, self.stage.clock.now()
         )
         if isinstance(verdict, Refusal):
             logger.error("not_guarded", symbol=stop.symbol, why=str(verdict))
-            return f"NOT PROTECTED, {verdict}"
+            return Sent(said=f"NOT PROTECTED, {verdict}")
         why = f"{step.why}, and {WHY}"
         return await sending.send(broker, verdict, why=why, currency=stop.currency)
 
@@ -210,11 +259,9 @@ class BlindGuard:
             source="feed",
             settings=self.settings.signals,
         )
-        held = snapshot.position(stop.symbol)
-        mark = None if held is None else held.market_price
-        if mark is None or not mark.is_finite():
+        second = broker_reading(stop.symbol, snapshot)
+        if second is None:
             return Unavailable(f"the broker has no price of {stop.symbol}")
-        second = Reading(price=mark, at=snapshot.taken_at, source="broker")
         return confirmed_price(first, second, stop=stop.stop_loss, settings=self.settings.signals)
 
 

@@ -4,6 +4,7 @@ For one outage at a time. What was sent is found again by its id, by a later pas
 taken over; an outcome that is not known is looked up and never sent again.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -15,15 +16,37 @@ from shared.clock import Clock
 from shared.database.fences import Sender
 from shared.errors import BrokerUnavailable, OrderOutcomeUnknown, OrderRejected
 from shared.identity import client_order_id, decision_key
-from shared.journal.entries import IntentWritten, OrderMoved, OrderReported
+from shared.journal.entries import IntentWritten, OrderMoved, OrderReported, UnreadableEntry
 from shared.journal.file import LocalJournal
-from shared.models import OrderRequest
+from shared.models import OrderRequest, OrderStatus
 from shared.order_life import OrderState
 
 logger = log.get(__name__)
 
 SOURCE = "blind guard"
 """Who reported, as rows say."""
+
+_RESTS_NOWHERE = frozenset({OrderState.NOT_PLACED, OrderState.REJECTED})
+_IS_OVER = frozenset({OrderStatus.CANCELED, OrderStatus.EXPIRED, OrderStatus.REJECTED})
+"""An order that ended so may be asked for again; one that filled may not: its shares are gone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """What became of one order."""
+
+    said: str
+    was_rejected: bool = False
+    """Whether the broker itself said no."""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Unknown:
+    """An order of which the broker may or may not know."""
+
+    request: OrderRequest
+    first_absent_at: datetime | None = None
+    """When it was first looked up in vain."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -38,29 +61,38 @@ class JournaledSending:
     since: datetime
     """When the outage was noticed: its orders' ids come from this."""
     _attempts: dict[str, int] = field(default_factory=dict[str, int])
-    _unknown: dict[str, datetime | None] = field(default_factory=dict[str, datetime | None])
-    """Orders whose outcome is not known, each with when it was first not found."""
+    _unknown: dict[str, _Unknown] = field(default_factory=dict[str, _Unknown])
+    """By client order id."""
+
+    def take_over(self, journals: Iterable[LocalJournal]) -> None:
+        """Count as not known what the journals say was begun: it may be on its way, or at the broker."""
+        for journal in journals:
+            try:
+                lines = [*journal.lines()]
+            except OSError as error:
+                logger.exception("journal_not_read", path=str(journal.path), why=error.strerror)
+                continue
+            for line in lines:
+                if not isinstance(line, UnreadableEntry):
+                    self._take_over(line.entry)
 
     async def why_not(self, broker: Broker, draft: OrderRequest) -> str | None:
-        """Say why a draft is not to be sent: it is there already, or may be; None where it may be sent.
+        """Say why a draft is not to be sent: it is there already, or one of its symbol may be; else None.
 
         Each pass has a transport of its own, so what two later passes do not find never arrived. Raises
         BrokerUnavailable.
         """
-        named, asked_at = self.named(draft).client_order_id, self.clock.now()
-        found = await broker.order_by_client_id(named)
-        if found is not None:
-            self._unknown.pop(named, None)
-            return f"order {found.broker_order_id} is {found.status}"
-        if named not in self._unknown:
-            return None
-        first = self._unknown[named] or asked_at
-        self._unknown[named] = first
-        if not is_proven_absent(first_read_at=first, read_at=asked_at):
-            return "NOT PROTECTED, the outcome of its order is not known"
-        del self._unknown[named]
-        self._try_anew(draft)
-        return None
+        for name, unknown in [*self._unknown.items()]:
+            of_symbol = unknown.request.symbol == draft.symbol
+            if of_symbol and not await self._is_settled(broker, name, unknown):
+                return f"NOT PROTECTED, the outcome of order {name} is not known"
+        while True:
+            found = await broker.order_by_client_id(self.named(draft).client_order_id)
+            if found is None:
+                return None
+            if found.status not in _IS_OVER:
+                return f"order {found.broker_order_id} is {found.status}"
+            self._try_anew(draft)
 
     def named(self, draft: OrderRequest) -> OrderRequest:
         """Name an order by the outage and what was decided: the same decision is the same order."""
@@ -76,8 +108,8 @@ class JournaledSending:
 
     async def send(
         self, broker: Broker, approved: ApprovedOrder, *, why: str, currency: str
-    ) -> str:
-        """Keep the intent on the disk, send it once, and keep what came of it; return a sentence."""
+    ) -> Sent:
+        """Keep the intent on the disk, send it once, and keep what came of it."""
         request, now = approved.request, self.clock.now()
         self._note(
             IntentWritten(
@@ -104,11 +136,33 @@ class JournaledSending:
                 agent_id=self.journal.agent_id, order=order, source=SOURCE, at=self.clock.now()
             )
         )
-        return f"{why}: order {order.broker_order_id} is {order.status}"
+        return Sent(said=f"{why}: order {order.broker_order_id} is {order.status}")
 
-    def _failed(self, request: OrderRequest, state: OrderState, why: str) -> str:
+    def _take_over(self, entry: object) -> None:
+        match entry:
+            case IntentWritten(request=request):
+                self._unknown[request.client_order_id] = _Unknown(request=request)
+            case OrderReported(order=order) if order.client_order_id is not None:
+                self._unknown.pop(order.client_order_id, None)
+            case OrderMoved(client_order_id=name, to=to) if to in _RESTS_NOWHERE:
+                self._unknown.pop(name, None)
+            case _:
+                """Says nothing about an order's beginning or end."""
+
+    async def _is_settled(self, broker: Broker, name: str, unknown: _Unknown) -> bool:
+        """Whether it is known by now that an order arrived, or that it never did."""
+        asked_at = self.clock.now()
+        if await broker.order_by_client_id(name) is None:
+            unknown.first_absent_at = unknown.first_absent_at or asked_at
+            if not is_proven_absent(first_read_at=unknown.first_absent_at, read_at=asked_at):
+                return False
+            self._try_anew(unknown.request)
+        del self._unknown[name]
+        return True
+
+    def _failed(self, request: OrderRequest, state: OrderState, why: str) -> Sent:
         if state is OrderState.UNKNOWN:
-            self._unknown[request.client_order_id] = None
+            self._unknown[request.client_order_id] = _Unknown(request=request)
         else:
             self._try_anew(request)
         self._note(
@@ -116,7 +170,7 @@ class JournaledSending:
                 client_order_id=request.client_order_id, to=state, detail=why, at=self.clock.now()
             )
         )
-        return f"NOT PROTECTED, {why}"
+        return Sent(said=f"NOT PROTECTED, {why}", was_rejected=state is OrderState.REJECTED)
 
     def _try_anew(self, request: OrderRequest) -> None:
         """Let the same decision be another order from now on: the one before rests nowhere."""

@@ -25,7 +25,7 @@ OUR_PREFIX = "cat-"
 """How the client order ids of the agent begin."""
 
 REQUIRED = (
-    *(f"F{number:02}" for number in range(1, 27) if number != 19),
+    *(f"F{number:02}" for number in range(1, 33) if number != 19),
     *(f"F19{letter}" for letter in "abcde"),
     "F33",
     *(f"F{number}" for number in range(42, 52)),

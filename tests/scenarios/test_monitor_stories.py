@@ -311,15 +311,16 @@ async def test_bad_ticks_sell_nothing_and_buy_nothing_and_what_is_real_counts_ag
     floor: Floor, distort: Callable[[Quote], Quote | None]
 ) -> None:
     patrol = await left_by_rule(floor)
-    floor.list_another(OTHER)
     floor.feed.distort = distort
     for _ in range(3):
         made = await patrol.minute(100)
+        floor.list_another(OTHER)
         assert made is not None
         assert made.problem is not None
         assert isinstance(await buys(floor, OTHER), Refused)
     during = (sold(floor), await exits(floor), floor.stops()[0].quantity)
     floor.feed.distort = None
+    assert await (await floor.desk()).advise_entry(draft(5, symbol=OTHER)) == ()
     await patrol.minute("99.40")
 
     assert during == ([], [], 10)
