@@ -1,7 +1,8 @@
 """Files of an agent that lie beside its databases and matter: trading state, stops, and the local journal.
 
-What the machine still has is newer than any backup, so it is never replaced; only what is missing is put
-back. A journal belongs to one database, by its identity: its lines go on to the database that is restored.
+What the machine still has is newer than any backup, so it is never lost; only what is missing is put back.
+A journal belongs to one database, by its identity: its lines go on to the database that is restored. The
+stops are those of a database's positions, so that they are written anew from it.
 """
 
 import os
@@ -15,6 +16,8 @@ from shared.journal.file import LocalJournal
 from shared.journal.stops import stop_file
 from shared.trading_state import state_file
 
+_NO_DATABASE = UUID(int=0)
+
 
 def files(home: Path, agent_id: str) -> Iterator[Path]:
     """Yield those that exist, by name; journals that were set aside are not among them."""
@@ -26,13 +29,17 @@ def files(home: Path, agent_id: str) -> Iterator[Path]:
 
 def journals(home: Path, agent_id: str) -> Sequence[Path]:
     """Return the agent's journals that were not taken over yet, whatever database they belong to."""
-    return sorted((home / "journal").glob(f"{agent_id}-*.jsonl"))
+    return sorted(
+        path for name in _journal_names(agent_id) for path in home.glob(f"journal/{name}*.jsonl")
+    )
 
 
 def set_aside(home: Path, agent_id: str) -> Sequence[Path]:
     """Return the agent's journals and stops that are kept for a person only."""
-    patterns = ("journal/{}-*.replayed-*", "journal/{}-*.superseded-*", "state/{}-*.superseded-*")
-    return sorted(path for one in patterns for path in home.glob(one.format(agent_id)))
+    patterns = [f"state/{agent_id}-*.superseded-*"]
+    for name in _journal_names(agent_id):
+        patterns += [f"journal/{name}*.replayed-*", f"journal/{name}*.superseded-*"]
+    return sorted(path for one in patterns for path in home.glob(one))
 
 
 def put_back(home: Path, relative: str, content: bytes) -> Path | None:
@@ -67,8 +74,8 @@ def carry_journal(
 def supersede(home: Path, agent_id: str, *, old: UUID, at: datetime) -> None:
     """Set aside what the restored database knows nothing of, for the person who has to settle it.
 
-    The old journal's lines have gone on to the new one. The stops of positions that were bought since the
-    backup stand in the stop file alone, until the next run writes it anew.
+    The old journals' lines have gone on to the new ones. The stops of positions that were bought since the
+    backup stand in the stop file alone, which is written anew after this.
     """
     suffix = f".superseded-{at:%Y%m%dT%H%M%S%f}"
     for role in Role:
@@ -101,3 +108,10 @@ def sync_directory(path: Path) -> None:
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+def _journal_names(agent_id: str) -> Iterator[str]:
+    """Yield how the names of the agent's journals begin, one for each kind of writer."""
+    for role in Role:
+        path = LocalJournal(home=Path(), agent_id=agent_id, database=_NO_DATABASE, role=role).path
+        yield path.name.removesuffix(f"{_NO_DATABASE}.jsonl")

@@ -16,7 +16,9 @@ here. Therefore, in the same transaction as the rows:
 - Tokens go on far above all that may have been given since, so that no process of before is the newest.
 - It stands for the same account: what the agent was tied to stays, and every start compares it.
 
-Lines of a local journal that were kept for the old database, here or in the backup, go on to the new one.
+Lines of a local journal that were kept for the old database, here or in the backup, go on to the new one,
+and the file of stops becomes one of its positions: who guards without a database would otherwise keep its
+sales for a database that nobody asks any more. What the file said before is set aside.
 """
 
 from collections.abc import Collection
@@ -32,12 +34,14 @@ from shared.care.archive import Archive
 from shared.care.databases import Connections
 from shared.care.load import RestoreFailed, load, migrations_of, require_room
 from shared.care.manifest import DatabasePart, Manifest
-from shared.database import care
+from shared.database import care, positions
 from shared.database.connection import Connection, transaction
 from shared.database.fences import Role
+from shared.database.positions import PositionRecord
 from shared.errors import ConfigError
 from shared.halts import HaltKind
 from shared.journal.file import LocalJournal
+from shared.journal.stops import remember_stops, stop_file
 from shared.operate.place import Place, operator_name
 from shared.sql import DatabaseKind
 
@@ -87,9 +91,11 @@ async def restore(
             identity = await care.renew_identity(connection)
             await _distrust(connection, manifest, place.clock.now())
             put_back.write(archive, identity)
+            put_back.held = await positions.open_positions(connection, place.agent_id)
             # last before the commit: a halt holds also where that is never heard of
             await _halt(connection, place, manifest)
-    put_back.settle(at)
+    if identity is not None:
+        put_back.settle(identity, at)
     logger.warning("restored", backup=manifest.sentence(), identity=str(identity))
     return Restored(
         manifest=manifest,
@@ -133,6 +139,8 @@ class _Files:
 
     def __init__(self, place: Place) -> None:
         self.written: list[Path] = []
+        self.held: tuple[PositionRecord, ...] = ()
+        """What the restored database holds."""
         self._place: Place = place
         self._old: UUID | None = None
 
@@ -155,6 +163,8 @@ class _Files:
         kept: dict[Role, bytes] = {}
         for file in archive.manifest.files:
             content = archive.content(file.piece)
+            if home / file.path == stop_file(home, agent_id):
+                continue
             if Path(file.path).name in old:
                 kept[old[Path(file.path).name]] = content
                 continue
@@ -178,10 +188,20 @@ class _Files:
             path.unlink(missing_ok=True)
         self.written.clear()
 
-    def settle(self, at: datetime) -> None:
-        """Set the old database's journal aside, now that the new one has its lines."""
-        if self._old is not None:
-            beside.supersede(self._place.home, self._place.agent_id, old=self._old, at=at)
+    def settle(self, identity: UUID, at: datetime) -> None:
+        """Make the files those of the new database, now that it is there for good.
+
+        What cannot be written is logged: the next run writes the stops anew, and an old journal is in nobody's
+        way.
+        """
+        home, agent_id = self._place.home, self._place.agent_id
+        try:
+            if self._old is not None:
+                beside.supersede(home, agent_id, old=self._old, at=at)
+            now = self._place.clock.now()
+            remember_stops(home, agent_id, self.held, now, database=identity)
+        except OSError:
+            logger.exception("files_not_settled")
 
     def _note(self, path: Path | None) -> None:
         if path is not None:

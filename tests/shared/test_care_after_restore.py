@@ -26,7 +26,7 @@ from shared.journal.books import open_books
 from shared.journal.entries import AlertQueued
 from shared.journal.file import LocalJournal
 from shared.journal.replay import replay
-from shared.journal.stops import remember_stops, stop_file
+from shared.journal.stops import read_stops, stop_file
 from shared.lock import hold
 from shared.models import TradingState, Verdict
 from shared.operate.place import Place
@@ -120,16 +120,21 @@ async def test_a_new_machine_takes_over_the_lines_that_waited_when_the_backup_wa
     connection = await open_connection(trading_database_url)
     old = await accounts.database_identity(connection)
     await connection.close()
-    noted(tmp_path / "old", old, "in the backup")
+    for role in Role:
+        noted(tmp_path / "old", old, f"of the {role}", role)
     path = await backed_up(remote(tmp_path / "old", trading_database_url, research_database_url))
 
     done = await restored(remote(tmp_path / "new", *empty_urls), path)
 
     assert done.identity is not None
-    [journal] = (tmp_path / "new" / "journal").iterdir()
-    assert journal.name == f"rehearsal-{done.identity}.jsonl"
-    assert b"in the backup" in journal.read_bytes()
-    assert journal.stat().st_mode & 0o777 == 0o600
+    found = {one.name: one for one in (tmp_path / "new" / "journal").iterdir()}
+    assert set(found) == {
+        f"rehearsal-{done.identity}.jsonl",
+        f"rehearsal.monitor-{done.identity}.jsonl",
+    }
+    assert b"of the cycle" in found[f"rehearsal-{done.identity}.jsonl"].read_bytes()
+    assert b"of the monitor" in found[f"rehearsal.monitor-{done.identity}.jsonl"].read_bytes()
+    assert {one.stat().st_mode & 0o777 for one in found.values()} == {0o600}
 
 
 async def test_a_file_that_cannot_be_put_back_leaves_everything_as_it_was(
@@ -142,7 +147,7 @@ async def test_a_file_that_cannot_be_put_back_leaves_everything_as_it_was(
     connection = await open_connection(trading_database_url)
     noted(old_home, await accounts.database_identity(connection), "in the backup")
     await connection.close()
-    remember_stops(old_home, "rehearsal", (), AT, database=UUID(int=1))
+    await trading_state.halt(None, agent_id="rehearsal", home=old_home, why="w", by="me", at=AT)
     path = await backed_up(remote(old_home, trading_database_url, research_database_url))
     home.mkdir()
     (home / "journal").write_text("where a folder should be")
@@ -186,8 +191,8 @@ async def test_lines_that_waited_for_the_old_database_go_on_to_the_new_one(
     assert b"noted since" in aside.read_bytes()
 
 
-def noted(home: Path, database: UUID, subject: str) -> None:
-    journal = LocalJournal(home=home, agent_id="rehearsal", database=database)
+def noted(home: Path, database: UUID, subject: str, role: Role = Role.CYCLE) -> None:
+    journal = LocalJournal(home=home, agent_id="rehearsal", database=database, role=role)
     entry = AlertQueued(
         agent_id="rehearsal",
         cycle_id=None,
@@ -200,7 +205,9 @@ def noted(home: Path, database: UUID, subject: str) -> None:
     journal.append(entry, AT)
 
 
-async def test_a_file_beside_the_database_is_put_back_only_where_the_machine_has_none(
+@pytest.mark.parametrize("is_new_machine", [False, True])
+async def test_a_trading_state_is_put_back_only_where_the_machine_has_none(
+    is_new_machine: bool,
     tmp_path: Path,
     empty_urls: tuple[str, str],
     trading_database_url: str,
@@ -208,19 +215,19 @@ async def test_a_file_beside_the_database_is_put_back_only_where_the_machine_has
 ) -> None:
     old_home, home = tmp_path / "old", tmp_path / "new"
     for folder, why in ((old_home, "said before"), (home, "said since")):
-        await trading_state.halt(None, agent_id="rehearsal", home=folder, why=why, by="me", at=AT)
-    remember_stops(old_home, "rehearsal", (), AT, database=UUID(int=1))
+        if folder == old_home or not is_new_machine:
+            await trading_state.halt(
+                None, agent_id="rehearsal", home=folder, why=why, by="me", at=AT
+            )
     path = await backed_up(remote(old_home, trading_database_url, research_database_url))
 
     done = await restored(remote(home, *empty_urls), path)
     found = trading_state.read_file(home, "rehearsal")
 
     assert isinstance(found, tuple)
-    assert [one.reason.split(" from")[0] for one in found] == ["said since", "restored"]
-    assert done.files == (stop_file(home, "rehearsal"),)
-    assert (
-        stop_file(home, "rehearsal").read_bytes() == stop_file(old_home, "rehearsal").read_bytes()
-    )
+    kept = "said before" if is_new_machine else "said since"
+    assert [one.reason.split(" from")[0] for one in found] == [kept, "restored"]
+    assert done.files == ((trading_state.state_file(home, "rehearsal"),) if is_new_machine else ())
 
 
 async def test_stops_that_only_this_machine_knows_are_kept_for_whoever_settles_it(
@@ -234,10 +241,29 @@ async def test_stops_that_only_this_machine_knows_are_kept_for_whoever_settles_i
     stops.parent.mkdir()
     stops.write_text("bought since")
 
-    await restored(remote(tmp_path, *empty_urls), path)
+    done = await restored(remote(tmp_path, *empty_urls), path)
+    known = read_stops(tmp_path, "rehearsal")
 
     [aside] = stops.parent.glob("rehearsal-stops.superseded-*")
-    assert stops.read_text() == aside.read_text() == "bought since"
+    assert aside.read_text() == "bought since"
+    assert known is not None
+    assert known.database == done.identity
+    assert known.stops == ()
+
+
+async def test_what_cannot_be_settled_afterwards_does_not_undo_what_is_there(
+    tmp_path: Path,
+    empty_urls: tuple[str, str],
+    trading_database_url: str,
+    research_database_url: str,
+) -> None:
+    path = await backed_up(remote(tmp_path, trading_database_url, research_database_url))
+    stop_file(tmp_path, "rehearsal").mkdir(parents=True)
+
+    done = await restored(remote(tmp_path, *empty_urls), path)
+
+    assert done.identity is not None
+    assert (await rows(empty_urls[0]))["halts"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,8 +273,10 @@ class Lost:
     machine: Machine
     path: Path
     """The backup."""
+    known: set[str]
+    """Symbols that the backup has a position in."""
     bought_since: set[str]
-    """Symbols."""
+    """Symbols that it has none in."""
 
 
 @pytest.fixture
@@ -264,13 +292,19 @@ def lost(machine: Machine) -> Lost:
     server, bookmark = ensure_running(machine.home, environ={}), machine.bookmark
     for name in (bookmark.database_name, bookmark.research_database_name):
         asyncio.run(drop_database(server, name))
-    return Lost(machine=machine, path=path, bought_since=since)
+    return Lost(
+        machine=machine,
+        path=path,
+        known={symbol for (symbol,) in known},
+        bought_since=since,
+    )
 
 
 def test_the_program_restores_and_the_agent_buys_again_when_a_person_says_so(lost: Lost) -> None:
     machine, path = lost.machine, lost.path
     asked = care(machine.home, "restore", str(path))
     done = care(machine.home, "restore", "--yes", "--json")
+    stops = read_stops(machine.home, "rehearsal")
     again = care(machine.home, "restore", "--yes")
     halted = machine.run("--mode", "trade").said
     verdict = machine.query("SELECT verdict FROM reconciliations ORDER BY reconciliation_id DESC")
@@ -284,6 +318,9 @@ def test_the_program_restores_and_the_agent_buys_again_when_a_person_says_so(los
     assert done.code == 0, done.err
     assert done.json["backup"] == str(path)
     assert "the agent is halted" in done.json["reason"]
+    assert stops is not None
+    assert {stop.symbol for stop in stops.stops} == lost.known
+    assert str(stops.database) == done.json["identity"]
     assert again.code == 2
     assert "is not empty: account_pins has rows" in again.err
     assert "TRADING_STATE" in halted["refusals"]

@@ -21,6 +21,7 @@ from shared.care.manifest import Manifest
 from shared.clock import ManualClock
 from shared.database.accounts import database_identity, start_halt
 from shared.database.connection import Connection
+from shared.database.fences import Role
 from shared.errors import ConfigError
 from shared.journal.file import LocalJournal
 from shared.journal.stops import remember_stops
@@ -270,6 +271,10 @@ async def test_what_lies_beside_the_databases_goes_along(
     journal = LocalJournal(home=tmp_path, agent_id="rehearsal", database=identity).path
     journal.parent.mkdir()
     journal.write_bytes(b"a line\n")
+    of_monitor = LocalJournal(
+        home=tmp_path, agent_id="rehearsal", database=identity, role=Role.MONITOR
+    ).path
+    of_monitor.write_bytes(b"a sale\n")
     journal.with_suffix(".replayed-1").write_bytes(b"known\n")
     journal.with_name(f"other-{UUID(int=1)}.jsonl").write_bytes(b"not ours\n")
     path, manifest = await backed_up(place)
@@ -280,8 +285,10 @@ async def test_what_lies_beside_the_databases_goes_along(
         "state/rehearsal.json",
         "state/rehearsal-stops.json",
         f"journal/{journal.name}",
+        f"journal/{of_monitor.name}",
     }
     assert kept[f"journal/{journal.name}"] == b"a line\n"
+    assert kept[f"journal/{of_monitor.name}"] == b"a sale\n"
     assert b"a storm" in kept["state/rehearsal.json"]
 
 

@@ -117,6 +117,7 @@ async def test_old_files_go_and_what_is_in_use_or_anothers_stays(
         aged(logs / "rehearsal.jsonl.3", 31),
         aged(journal / f"rehearsal-{one}.replayed-20200101T000000000000", 91),
         aged(journal / f"rehearsal-{one}.superseded-20200101T000000000000", 91),
+        aged(journal / f"rehearsal.monitor-{one}.replayed-20200101T000000000000", 91),
         aged(tmp_path / "state" / "rehearsal-stops.superseded-20200101T000000000000", 91),
         *(aged(tmp_path / "backups" / name(month=1, day=day), 1) for day in (1, 2)),
     ]
@@ -125,6 +126,7 @@ async def test_old_files_go_and_what_is_in_use_or_anothers_stays(
         aged(logs / "rehearsal.jsonl.1", 29),
         aged(logs / "other.jsonl.1", 400),
         aged(journal / f"rehearsal-{one}.jsonl", 400),
+        aged(journal / f"rehearsal.monitor-{one}.jsonl", 400),
         aged(journal / f"rehearsal-{one}.replayed-20260101T000000000000", 89),
         aged(journal / f"other-{one}.replayed-20200101T000000000000", 400),
         aged(tmp_path / "state" / "rehearsal-stops.json", 400),
