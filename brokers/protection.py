@@ -151,7 +151,12 @@ class Protection:
         held = snapshot.position(record.symbol)
         if held is None or held.available >= naked:
             return snapshot
+        ours = await orders.broker_ids_of_symbol(
+            self._clerk.connection, record.agent_id, record.symbol
+        )
         for target in targets_without_stop(record.symbol, snapshot):
+            if target.broker_order_id not in ours:
+                continue
             own = await self._clerk.own(target.client_order_id)
             if own is not None and own.order_purpose is OrderPurpose.EXIT:
                 continue  # it sells already

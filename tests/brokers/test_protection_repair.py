@@ -11,6 +11,7 @@ import pytest
 from brokers.faults import FaultKind, Operation
 from shared.database.connection import Connection
 from shared.models import Order, OrderStatus, Position, Side, TickBand
+from tests.brokers.order_requests import sell
 from tests.brokers.paper_venue import PaperVenue
 from tests.brokers.replay import MINUTE, stock
 from tests.faults.steps import bought
@@ -213,6 +214,15 @@ async def test_a_sale_that_works_already_is_not_cancelled_for_a_stop(floor: Floo
 
     assert "ACME: 10 shares are not protected" in told
     assert _order(floor, sale).status is OrderStatus.ACCEPTED
+
+
+async def test_a_sale_that_somebody_else_laid_down_is_not_cancelled(floor: Floor) -> None:
+    await lose_protection(floor)
+    by_hand = floor.venue.exchange.place(sell(10, 105))
+    told = await tidy(floor)
+
+    assert "ACME: 10 shares are not protected" in told
+    assert _order(floor, by_hand).status is OrderStatus.ACCEPTED
 
 
 async def test_a_halted_target_stays_until_a_stop_could_be_laid_down(floor: Floor) -> None:
