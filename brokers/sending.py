@@ -14,7 +14,7 @@ from shared import log
 from shared.clock import Clock
 from shared.config import LimitSettings, OrderSettings
 from shared.database import orders
-from shared.database.orders import ExitUnderWay, OrderRecord
+from shared.database.orders import OrderRecord, SaleUnderWay
 from shared.errors import BrokerUnavailable, OrderOutcomeUnknown, OrderRejected
 from shared.identity import client_order_id, decision_key
 from shared.models import Order, OrderPurpose, OrderRequest, OrderStatus, Refusal, Snapshot
@@ -97,8 +97,8 @@ class Sending:
         request, clerk = approved.request, self._clerk
         try:
             record = await self._intend(request, why)
-        except ExitUnderWay as error:
-            return Placed(record=error.existing, duplicate=True)
+        except SaleUnderWay as error:
+            return Placed(record=error.existing, duplicate=True, problem=str(error))
         await clerk.move(record, OrderState.SUBMITTING)
         clerk.orders_placed += 1
         logger.info(
@@ -128,6 +128,9 @@ class Sending:
     async def _intend(self, request: OrderRequest, why: str) -> OrderRecord:
         context = self._clerk.context
         if request.purpose is not OrderPurpose.ENTRY:
+            await orders.require_no_sale_under_way(
+                self._clerk.connection, agent_id=context.agent_id, request=request
+            )
             self._clerk.note_intent(request, why)
         return await orders.insert_intent(
             self._clerk.connection,

@@ -410,3 +410,42 @@ async def test_a_halt_of_what_is_held_is_told_once(floor: Floor) -> None:
         f"trading in {SYMBOL} is halted",
     )  # another process, the same day: one mail
     assert await floor.alerts() == [f"trading in {SYMBOL} is halted"]
+
+
+async def test_a_stop_without_an_answer_is_not_laid_down_a_second_time(floor: Floor) -> None:
+    await bought(floor)
+    floor.venue.exchange.cancel(floor.stops()[0].broker_order_id)
+    floor.fault(Operation.PLACE, FaultKind.TIME_OUT)
+    before = floor.venue.faults.calls(Operation.PLACE)
+    guard = await floor.guard()
+    for _ in range(3):
+        await guard.make_pass()
+        floor.trade("100.00")
+    stops = await floor.rows(
+        "SELECT status FROM orders WHERE order_purpose = 'stop_loss' AND status <> 'canceled'"
+    )
+
+    assert floor.venue.faults.calls(Operation.PLACE) == before + 1
+    assert [row["status"] for row in stops] == ["unknown"]
+    assert f"{SYMBOL}: 10 shares are not protected" in await floor.alerts()
+
+    # whoever has the lock after it proves the first one absent, and only then lays another one down
+    successor = await floor.guard()
+    for _ in range(3):
+        await successor.make_pass()
+        floor.trade("100.00")
+    assert floor.venue.faults.calls(Operation.PLACE) == before + 2
+    assert [stop.quantity for stop in floor.stops()] == [10]
+
+
+async def test_a_sale_that_is_not_sent_beside_another_leaves_no_line_in_the_journal(
+    floor: Floor,
+) -> None:
+    await bought(floor)
+    floor.venue.exchange.cancel(floor.stops()[0].broker_order_id)
+    floor.fault(Operation.PLACE, FaultKind.TIME_OUT)
+    guard = await floor.guard()
+    for _ in range(3):
+        await guard.make_pass()
+
+    assert len(list(guard.place.books.journal.lines())) == 1

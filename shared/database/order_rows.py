@@ -97,13 +97,13 @@ class DuplicateOrder(CatalystError):
         self.existing: OrderRecord = existing
 
 
-class ExitUnderWay(CatalystError):
-    """Another sale by the same way is not over yet; a second one could sell twice."""
+class SaleUnderWay(CatalystError):
+    """Another sale by the same way is not over, or a protection has no answer; a second one could sell twice."""
 
     def __init__(self, existing: OrderRecord) -> None:
-        """Keep the sale that is under way."""
+        """Keep the order that is under way."""
         super().__init__(
-            f"the sale {existing.client_order_id} of {existing.symbol} is {existing.status}"
+            f"order {existing.client_order_id}, which sells {existing.symbol} too, is {existing.status}"
         )
         self.existing: OrderRecord = existing
 
@@ -121,7 +121,7 @@ async def insert_intent(
 ) -> OrderRecord:
     """Write down what is about to be asked of the broker; commit before asking.
 
-    Raises DuplicateOrder with the order that has the client order id already, ExitUnderWay with a sale
+    Raises DuplicateOrder with the order that has the client order id already, SaleUnderWay with a sale
     that is not over, and LockLost when the sender's lock has gone on to another run.
     """
     statement = Q["insert_intent"].bind(
@@ -146,11 +146,35 @@ async def insert_intent(
         under_way = Q["exit_under_way"].bind(
             agent_id=agent_id, symbol=request.symbol, replaces=request.replaces
         )
-        raise ExitUnderWay(as_record(await fetch_one(connection, under_way))) from e
+        raise SaleUnderWay(as_record(await fetch_one(connection, under_way))) from e
     existing = await fetch_one(
         connection, Q["order_by_client_id"].bind(client_order_id=request.client_order_id)
     )
     raise DuplicateOrder(as_record(existing))
+
+
+async def require_no_sale_under_way(
+    connection: Connection, *, agent_id: str, request: OrderRequest
+) -> None:
+    """Find what a sale or a protection must not be sent beside. Raises SaleUnderWay.
+
+    For a sale that is another one by the same way, for a protection another one that may be at the broker.
+    Call it as the one process that leaves or protects the symbol, as `positions.own_exit` has it.
+    """
+    match request.purpose:
+        case OrderPurpose.EXIT:
+            statement = Q["exit_under_way"].bind(
+                agent_id=agent_id, symbol=request.symbol, replaces=request.replaces
+            )
+        case OrderPurpose.STOP_LOSS:
+            statement = Q["protection_without_answer"].bind(
+                agent_id=agent_id, symbol=request.symbol
+            )
+        case OrderPurpose.ENTRY | OrderPurpose.TAKE_PROFIT:
+            return
+    row = await fetch_row(connection, statement)
+    if row is not None:
+        raise SaleUnderWay(as_record(row))
 
 
 async def restore_intent(

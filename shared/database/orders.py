@@ -3,9 +3,9 @@
 from shared.database.broker_reports import record_broker_order
 from shared.database.order_rows import (
     DuplicateOrder,
-    ExitUnderWay,
     OrderEvent,
     OrderRecord,
+    SaleUnderWay,
     broker_ids_of_symbol,
     entries_since,
     events_of_order,
@@ -15,6 +15,7 @@ from shared.database.order_rows import (
     open_orders,
     order_by_client_id,
     orders_of_cycle,
+    require_no_sale_under_way,
     restore_intent,
     sender_is_over,
     unfinished_since,
@@ -30,10 +31,10 @@ from shared.database.positions import (
 
 __all__ = [
     "DuplicateOrder",
-    "ExitUnderWay",
     "OrderEvent",
     "OrderRecord",
     "PositionRecord",
+    "SaleUnderWay",
     "broker_ids_of_symbol",
     "entries_since",
     "events_of_order",
@@ -47,6 +48,7 @@ __all__ = [
     "positions_of_session",
     "realized_pnl",
     "record_broker_order",
+    "require_no_sale_under_way",
     "restore_intent",
     "sender_is_over",
     "unexplained_fills",

@@ -148,6 +148,16 @@ WHERE agent_id = :agent_id
         'intent', 'submitting', 'unknown', 'accepted', 'partially_filled', 'cancel_pending'
     );
 
+-- name: protection_without_answer
+-- Return a protection of a symbol that may or may not be at the broker, if there is one.
+SELECT * FROM orders
+WHERE agent_id = :agent_id
+    AND symbol = :symbol
+    AND order_purpose = 'stop_loss'
+    AND client_order_id IS NOT NULL
+    AND status IN ('intent', 'submitting', 'unknown')
+LIMIT 1;
+
 -- name: unfinished_since
 -- Return when the oldest order that is not over was written down; NULL when all are over.
 SELECT min(created_at) AS since FROM orders
