@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
@@ -31,7 +32,9 @@ SEED = 20260615
 EXAMPLES = 60
 CENT = Decimal("0.01")
 WORKING = {OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED, OrderStatus.CANCEL_PENDING}
-MOVES = ("1", "1", "1.002", "0.998", "0.993", "1.01", "0.985", "0.94", "1.06")
+WIDE: dict[str, Any] = {"stop_loss": Decimal(96), "take_profit": Decimal(110)}
+"""Stop and target far enough away for a sale by rule to be left behind before its stop takes over."""
+MOVES = ("1", "1", "1.002", "0.998", "0.993", "1.01", "0.989", "0.985", "0.94", "1.06")
 FAULTS = tuple(
     (operation, kind)
     for operation in (
@@ -63,7 +66,7 @@ class Step:
 STEPS = st.builds(
     Step,
     move=st.sampled_from(MOVES),
-    volume=st.sampled_from([0, 40, 300, 3000]),
+    volume=st.sampled_from([0, 0, 40, 300, 3000]),
     fault=st.one_of(st.none(), st.sampled_from(FAULTS)),
     quantity=st.integers(1, 9),
     times=st.sampled_from([1, 2, 4]),
@@ -105,7 +108,7 @@ class Walk:
     async def play(self, steps: list[Step], quantity: int, volume: int) -> None:
         """Buy, go along the path, and see how it is once the broker is well again."""
         await self.patrol.minute(100, volume=volume)
-        await (await self.floor.desk()).enter(draft(quantity), why="volume")
+        await (await self.floor.desk()).enter(draft(quantity, **WIDE), why="volume")
         for number, step in enumerate(steps):
             self._go_wrong(step)
             await self._minute(Decimal(step.move), step.volume)
@@ -148,7 +151,7 @@ class Walk:
         if self.patrol.left and not await self._lingers():
             self.tally.left += 1
             for _ in range(3):
-                await self._minute(Decimal("0.99"), 3000)
+                await self._minute(Decimal("0.994"), 3000)
             assert self.floor.held() == 0, "what was to be left is still held"
         assert self._naked() == 0 or await self._lingers()
         await self.patrol.look()
