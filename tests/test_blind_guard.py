@@ -12,18 +12,14 @@ import pytest
 from brokers.faults import FaultKind, Operation
 from shared.database.fences import Role, Sender
 from shared.errors import BrokerUnavailable, ConfigError, FeedUnavailable
-from shared.journal.entries import IntentWritten
+from shared.journal.entries import IntentWritten, OrderReported
 from shared.journal.stops import stop_file
-from shared.models import (
-    Account,
-    Environment,
-    Position,
-)
+from shared.models import Account, Environment, OrderRequest, OrderStatus, Position
 from tests.brokers.order_requests import buy, sell
 from tests.brokers.paper_venue import PaperVenue
 from tests.brokers.replay import MINUTE, stock
 from tests.fixtures.blind import DATABASE, Blind, Lent, held
-from tests.fixtures.broker_orders import AGENT
+from tests.fixtures.broker_orders import AGENT, reported_exit
 from tests.fixtures.floor import SYMBOL, WithoutStops
 
 
@@ -201,29 +197,46 @@ async def test_what_a_process_before_this_one_began_is_looked_for_first(blind: B
     assert blind.sent() == [("limit", 10)]
 
 
+def begins(blind: Blind, role: Role) -> OrderRequest:
+    """A sale that stands in a journal as begun, and that the exchange never heard of."""
+    begun, now = replace(sell(10), client_order_id="cat-begun"), blind.venue.clock.now()
+    intent = IntentWritten(
+        agent_id=AGENT,
+        cycle_id=None,
+        request=begun,
+        reason="a loss",
+        currency="USD",
+        sender=Sender(role=role, token=1),
+        at=now,
+    )
+    blind.journal(role).append(intent, now)
+    return begun
+
+
 @pytest.mark.parametrize("role", list(Role))
 async def test_a_sale_that_was_begun_before_the_outage_is_looked_for_first(
     blind: Blind, role: Role
 ) -> None:
     blind.holds()
     blind.loses_protection()
-    begun = replace(sell(10), client_order_id="cat-begun")
-    blind.journal(role).append(
-        IntentWritten(
-            agent_id=AGENT,
-            cycle_id=None,
-            request=begun,
-            reason="a loss",
-            currency="USD",
-            sender=Sender(role=role, token=1),
-            at=blind.venue.clock.now(),
-        ),
-        blind.venue.clock.now(),
-    )
+    begins(blind, role)
     first, second = await blind.look(), await blind.look()
 
     assert "the outcome of order cat-begun is not known" in first
     assert "its stop does not rest" in second
+
+
+async def test_a_sale_that_the_broker_answered_keeps_nobody_waiting(blind: Blind) -> None:
+    blind.holds()
+    blind.loses_protection()
+    begun, now = begins(blind, Role.MONITOR), blind.venue.clock.now()
+    answered = reported_exit(client_order_id=begun.client_order_id, status=OrderStatus.CANCELED)
+    blind.journal().append(
+        OrderReported(agent_id=AGENT, order=answered, source="monitor", at=now), now
+    )
+    said = await blind.look()
+
+    assert "its stop does not rest, and the database is away: order" in said
 
 
 async def test_what_the_journal_says_is_over_keeps_nobody_waiting(blind: Blind) -> None:

@@ -11,7 +11,7 @@ import pytest
 from brokers.desk import Refused
 from brokers.faults import FaultKind, Operation
 from shared.database.connection import Connection
-from shared.models import Position, Side
+from shared.models import Position, Quote, Side
 from tests.brokers.paper_venue import PaperVenue
 from tests.faults.steps import bought, position
 from tests.fixtures.floor import SYMBOL, Floor, WithoutStops, draft
@@ -217,6 +217,10 @@ async def test_a_stop_whose_answer_is_missing_rests_once_in_the_end(
 # -- a broker at which no stop rests
 
 
+def without_a_bid(quote: Quote) -> Quote:
+    return replace(quote, bid=Decimal("NaN"))
+
+
 class Marked(WithoutStops):
     """No stops, and a word about the price that does not follow the market."""
 
@@ -230,7 +234,7 @@ async def test_where_no_stop_rests_a_price_that_nobody_knows_is_an_alarm(
     await bought(floor)
     floor.venue.exchange.cancel(floor.stops()[0].broker_order_id)
     patrol.use(WithoutStops(floor.venue.broker))
-    floor.feed.distort = lambda quote: replace(quote, bid=Decimal("NaN"))
+    floor.feed.distort = without_a_bid
     told_at: list[timedelta] = []
     began = floor.venue.clock.now()
     for _ in range(4):
@@ -241,6 +245,19 @@ async def test_where_no_stop_rests_a_price_that_nobody_knows_is_an_alarm(
     assert told_at[0] == timedelta(minutes=3)
     assert await floor.alerts() == [f"the price of {SYMBOL} is not known, and no stop rests"]
     assert floor.held() == 10
+
+
+async def test_a_price_that_is_known_again_begins_the_time_without_one_anew(
+    floor: Floor, patrol: Patrol
+) -> None:
+    await bought(floor)
+    floor.venue.exchange.cancel(floor.stops()[0].broker_order_id)
+    patrol.use(WithoutStops(floor.venue.broker))
+    for is_known in (False, False, True, False, False):
+        floor.feed.distort = None if is_known else without_a_bid
+        await patrol.quarters(100)
+
+    assert await floor.alerts() == []
 
 
 async def test_where_no_stop_rests_a_broker_without_a_price_confirms_none(
