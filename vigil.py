@@ -10,10 +10,11 @@ import socket
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from blind_guard import BlindGuard, Known
+from brokers.resolution import ABSENCE_SECONDS
 from cycle import name_cycle
 from guard import Guard, Pass
 from rehearsal.stage import Watch
@@ -53,6 +54,9 @@ logger = log.get(__name__)
 
 BEAT_SECONDS = 20.0
 """How long it is silent at most while it waits for the next pass."""
+
+BETWEEN_LOOKS = timedelta(seconds=ABSENCE_SECONDS)
+"""How long it waits where an order of its own has no known outcome: two looks can prove it absent."""
 
 GIVES_UP_AFTER = 3
 """Passes in a row that a defect may end before a fresh process takes over."""
@@ -195,9 +199,11 @@ class Vigil:
                 is_first = False
             self._is_over = self._once
             await self._means.tell(shift.trading, self._now)
-            if self._is_over or await self._has_unresolved(shift):
-                break
-            await self._rest(shift, began + shift.guard.pause, beats=has_passed)
+            unresolved = await self._unresolved(shift)
+            if self._is_over or shift.sender.token in unresolved:
+                break  # only a later token can prove that an order of this one is absent
+            pause = min(shift.guard.pause, BETWEEN_LOOKS) if unresolved else shift.guard.pause
+            await self._rest(shift, began + pause, beats=has_passed)
         if self._ends():
             await self._finish(shift)
 
@@ -362,13 +368,10 @@ class Vigil:
             for waiting in (sleeping, told):
                 waiting.cancel()
 
-    async def _has_unresolved(self, shift: Shift) -> bool:
-        """Whether an order of ours has no known outcome: only a later token can prove that it is absent."""
+    async def _unresolved(self, shift: Shift) -> set[int | None]:
+        """Find the tokens under which a monitor sent orders whose outcome is not known."""
         found = await orders.unresolved_orders(shift.trading, self._agent_id)
-        return any(
-            (record.sender_role, record.sender_token) == (shift.sender.role, shift.sender.token)
-            for record in found
-        )
+        return {record.sender_token for record in found if record.sender_role is shift.sender.role}
 
     async def _without_database(self, lost: CatalystError) -> None:
         """Guard what the local file of stops names, then wait before the database is tried again."""

@@ -238,8 +238,9 @@ def _look_closer(
     offered: frozenset[str], symbol: str
 ) -> Generator[tuple[Call, ...], tuple[Answer, ...], None]:
     """Ask what a careful buyer would ask; fixed rules make nothing of the answers."""
-    for name in ("get_technicals", "detect_patterns", "get_news"):
-        yield from _ask(offered, name, {"symbol": symbol})
+    names = [name for name in ("get_technicals", "detect_patterns", "get_news") if name in offered]
+    if names:
+        yield tuple(Call(name, {"symbol": symbol}) for name in names)
 
 
 def _risk(symbol: str, quantity: int, ask: Decimal) -> Json:

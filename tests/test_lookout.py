@@ -48,12 +48,18 @@ async def test_every_picture_is_new(floor: Floor) -> None:
     assert (before.quotes["ACME"].last, after.quotes["ACME"].last) == (100, 101)
 
 
-async def test_a_feed_that_cannot_be_read_gives_no_picture(floor: Floor) -> None:
-    floor.feed.failure = FeedUnavailable("no answer in 5 s")
+async def test_a_feed_that_cannot_be_read_leaves_a_picture_without_quotes(floor: Floor) -> None:
+    floor.trade(100)
     lookout = (await floor.cycle()).lookout
+    floor.feed.failure = FeedUnavailable("no answer in 5 s")
+    without = await lookout.look(["ACME"])
+    problem = lookout.feed_problem
+    floor.feed.failure = None
+    after = await lookout.look(["ACME"])
 
-    with pytest.raises(FeedUnavailable):
-        await lookout.look()
+    assert (without.quotes, problem) == ({}, "no answer in 5 s")
+    assert without.account == after.account
+    assert (set(after.quotes), lookout.feed_problem) == ({"ACME"}, None)
 
 
 async def test_a_halt_that_begins_in_the_middle_of_a_cycle_is_in_the_next_picture(

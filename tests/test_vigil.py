@@ -185,6 +185,22 @@ async def test_an_exit_that_never_arrived_is_proven_absent_and_sent_anew(
     assert await held(lookout) == 0
 
 
+async def test_a_stop_that_never_arrived_is_proven_absent_within_seconds_and_sent_anew(
+    holding: Lookout,
+) -> None:
+    await drop_the_stop(holding)
+    holding.theatre.faults.add(Fault(operation=Operation.PLACE, kind=FaultKind.TIME_OUT))
+    outcome = await holding.keep(2)
+    sent = await holding.rows(
+        "SELECT status FROM orders WHERE order_purpose = 'stop_loss' AND parent_order_id IS NULL"
+        " ORDER BY order_id"
+    )
+
+    assert [row["status"] for row in sent] == ["not_placed", "accepted"]
+    assert len(await stops(holding)) == 1
+    assert outcome.details["naked_seconds"] == vigil.BETWEEN_LOOKS.total_seconds()
+
+
 async def test_a_broker_that_does_not_answer_is_silence_and_then_it_goes_on(
     holding: Lookout,
 ) -> None:

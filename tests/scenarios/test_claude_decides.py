@@ -15,7 +15,7 @@ def test_the_day_is_decided_by_whoever_answers_the_messages_api(
 ) -> None:
     code, printed = machine.play("--brain", "claude", environ=with_claude(machine, messages_api))
     [(cycles, orders)] = machine.query(
-        "SELECT (SELECT count(*) FROM trading_cycles WHERE brain = 'claude'),"
+        "SELECT (SELECT count(*) FROM trading_cycles WHERE brain = 'claude' AND mode <> 'monitor'),"
         " (SELECT count(*) FROM orders WHERE filled_quantity > 0 AND order_purpose = 'entry')"
     )
 

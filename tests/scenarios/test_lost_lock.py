@@ -61,7 +61,10 @@ def asking(machine: Machine) -> Generator[Cycle]:
 
 
 def rows(machine: Machine) -> list[tuple[Any, ...]]:
-    return machine.query("SELECT mode, status, reason FROM trading_cycles ORDER BY started_at")
+    """The runs of slots; the monitor watches in the time before each."""
+    return machine.query(
+        "SELECT mode, status, reason FROM trading_cycles WHERE mode <> 'monitor' ORDER BY started_at"
+    )
 
 
 def test_a_run_has_three_connections_each_for_its_purpose(new_rehearsal: Machine) -> None:

@@ -255,7 +255,7 @@ class TestExpiredHolder:
         assert str(ended).endswith("was ended: its lease had ended")
 
     def test_one_that_hangs_on_is_killed(self, path: Path) -> None:
-        with running(path, "close", locks=HANGS_AT_ONCE, ignores_term=True) as before:
+        with running(path, "trade", locks=HANGS_AT_ONCE, ignores_term=True) as before:
             with succeed(path) as held:
                 assert [ended.was_killed for ended in held.ended] == [True]
 
