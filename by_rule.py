@@ -4,9 +4,10 @@ Every order still goes through the desk and past safety.
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
+from agreement import closure_key
 from closing import Closing
 from lookout import Workplace
 from market import calendar_horizon
@@ -15,6 +16,7 @@ from outside_money import money_since_start
 from shared import trading_state
 from shared.database import monitor, records
 from shared.database.connection import Connection
+from shared.errors import CalendarExhausted
 from shared.models import Mode, SessionHours, Snapshot
 from shared.outcome import Status
 from shared.schedule import Slot
@@ -117,19 +119,25 @@ class HouseRules:
         """Halt until the next session, then sell everything of ours; Claude is not asked."""
         place = self.place
         if not place.context.dry_run:
-            following = self.calendar.next_session(self.session.session_date)
             await trading_state.halt_for_daily_loss(
                 place.connection,
                 agent_id=place.context.agent_id,
                 home=place.home,
                 why=why,
                 at=place.clock.now(),
-                next_open=following.opens_at,
+                next_open=self._next_open(),
                 cycle_id=place.context.cycle_id,
             )
         if place.mode is Mode.CLOSE:
             return await self.closing.sell_all(why)
         return await self._sell_once(why)
+
+    def _next_open(self) -> datetime:
+        """When the next session opens; past the calendar's end nothing is traded anyway."""
+        try:
+            return self.calendar.next_session(self.session.session_date).opens_at
+        except CalendarExhausted:
+            return self.session.closes_at + timedelta(days=1)
 
     @property
     def closing(self) -> Closing:
@@ -155,11 +163,17 @@ class HouseRules:
         return Status.DONE, said
 
     async def alert_of_what_is_held_overnight(self) -> None:
-        """A position that outlives its session is for a person to know of, and an alarm where none may."""
-        held = await self.executor.lookout.positions_of_ours()
-        if not held or self.place.clock.now() < self.session.closes_at:
+        """A position that outlives its session is for a person to know of, and an alarm where none may.
+
+        Of what an unscheduled closure kept from being sold a person knows already.
+        """
+        place, held = self.place, await self.executor.lookout.positions_of_ours()
+        if not held or place.clock.now() < self.session.closes_at:
             return
-        may = self.place.settings.schedule.may_hold_overnight
+        key = closure_key(self.session)
+        if await records.is_told(place.connection, agent_id=place.context.agent_id, key=key):
+            return
+        may = place.settings.schedule.may_hold_overnight
         body = (
             "These positions may be held overnight" if may else "The close did not get these sold"
         )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from agreement import unscheduled_closure
 from brokers.drafts import is_left_behind
 from lookout import Workplace
 from shared.database import orders
@@ -51,6 +52,8 @@ class Held:
 
         Nothing is asked for beside a sale whose outcome, or whose cancel, is not known: it could sell twice.
         """
+        if self.snapshot.market_is_open is False:
+            return False
         if self.is_unknown or any(s.status is OrderState.CANCEL_PENDING for s in self.sales):
             return False
         covered = sum(sale.quantity - sale.filled_quantity for sale in self.sales)
@@ -122,6 +125,9 @@ class Closing:
         pause = self.place.settings.schedule.close_look_again_seconds
         until, looks_in_vain = self._until(), 0
         while held := await self._sell_and_look(reason):
+            closed = await unscheduled_closure(self.executor, self.place, self.session)
+            if closed is not None:
+                return Status.NOTHING_TO_DO, closed
             if any(one.is_halted for one in held):
                 await self._tell(held, reason)
             looks_in_vain = looks_in_vain + 1 if all(one.is_unknown for one in held) else 0

@@ -13,6 +13,7 @@ from time import monotonic
 
 import by_rule
 import tools
+from agreement import tell_of_drift, unscheduled_closure
 from by_rule import HouseRules
 from punctuality import note_missed_slots
 from rehearsal.stage import Stage
@@ -188,6 +189,28 @@ class Cycle:
         return replace(outcome, notes=notes)
 
     async def _play(self) -> Outcome:
+        await self._look_around()
+        idle = await self._nothing_to_do()
+        if idle is not None:
+            return self._outcome(Status.NOTHING_TO_DO, idle)
+        executor, rules = await self._open()
+        await executor.orders.synchronise()
+        if self._parts.mode is not Mode.SCAN:
+            await self._protect_first(executor)
+        await rules.take_stock()
+        if self._parts.mode in {Mode.TRADE, Mode.CLOSE}:
+            await rules.alert_of_silence()
+        status, reason = await self._dealt_with(executor, rules)
+        if self._parts.mode is not Mode.SCAN:
+            await executor.orders.synchronise()
+            await executor.orders.tidy(why="filled in part")
+        if self._parts.mode is Mode.HEARTBEAT:
+            await rules.alert_of_what_is_held_overnight()
+        self._closing = await executor.look()
+        return self._outcome(status, reason)
+
+    async def _look_around(self) -> None:
+        """Tell of a calendar that ends, and of slots that nobody served."""
         await by_rule.warn_of_the_calendars_end(
             self._parts.trading,
             self._parts.stage.calendar,
@@ -205,28 +228,18 @@ class Cycle:
                 session=self._parts.stage.session,
                 now=self._clock.now(),
             )
-        idle = await self._nothing_to_do()
-        if idle is not None:
-            return self._outcome(Status.NOTHING_TO_DO, idle)
-        executor, rules = await self._open()
-        await executor.orders.synchronise()
-        if self._parts.mode is not Mode.SCAN:
-            await self._protect_first(executor)
-        await rules.take_stock()
-        if self._parts.mode in {Mode.TRADE, Mode.CLOSE}:
-            await rules.alert_of_silence()
+
+    async def _dealt_with(self, executor: ToolExecutor, rules: HouseRules) -> tuple[Status, str]:
+        """Do what the mode is for, unless the broker says that the exchange is closed, or the day is lost."""
+        place, session = rules.place, self._parts.stage.session
+        await tell_of_drift(executor, place, session)
+        closed = await unscheduled_closure(executor, place, session)
+        if closed is not None:
+            return Status.NOTHING_TO_DO, closed
         lost = await rules.loss_that_ends_the_day()
-        if lost is None:
-            status, reason = await self._decided(executor, rules)
-        else:
-            status, reason = await rules.close_for_loss(lost)
-        if self._parts.mode is not Mode.SCAN:
-            await executor.orders.synchronise()
-            await executor.orders.tidy(why="filled in part")
-        if self._parts.mode is Mode.HEARTBEAT:
-            await rules.alert_of_what_is_held_overnight()
-        self._closing = await executor.look()
-        return self._outcome(status, reason)
+        if lost is not None:
+            return await rules.close_for_loss(lost)
+        return await self._decided(executor, rules)
 
     async def _protect_first(self, executor: ToolExecutor) -> None:
         """End entries whose time is over and protect what is held, before anything is compared or asked.

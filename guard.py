@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import signals
+from agreement import unscheduled_closure
 from brokers.drafts import is_left_behind
 from brokers.submissions import why_not_resting
 from by_rule import HouseRules
@@ -86,7 +87,7 @@ class Guard:
         await executor.orders.synchronise()
         await executor.orders.tidy(why="its time is over")
         held = await self._held()
-        if held:
+        if held and await unscheduled_closure(executor, place, place.session) is None:
             await self._watch_all(executor, held)
         await monitor.end_watch(place.connection, agent_id=self._agent_id, at=now)
         return Pass(

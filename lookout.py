@@ -6,6 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 
+from broker_clock import BrokerClock
 from brokers.base import Broker
 from brokers.desk import DeskContext
 from market.base import Feed
@@ -65,6 +66,7 @@ class Lookout:
         self._place: Workplace = workplace
         self.money_from_outside: Decimal = Decimal(0)
         """What the session gained without trading; the day's loss is measured beside it."""
+        self.clock: BrokerClock = BrokerClock(workplace.broker, workplace.clock, workplace.session)
         self.feed_problem: str | None = None
         """Why the last picture has no quotes."""
 
@@ -78,6 +80,7 @@ class Lookout:
             set(symbols) | {held.symbol for held in positions} | {o.symbol for o in open_orders}
         )
         unresolved = await orders.unresolved_orders(place.connection, self._agent_id)
+        broker_clock = await self.clock.reading()
         now = place.clock.now()
         in_force = await trading_state.current(place.connection, self._agent_id, place.home, now)
         closed = await self._closed_today()
@@ -101,6 +104,8 @@ class Lookout:
             entries_today=await orders.entries_since(
                 place.connection, self._agent_id, self.session_began_at
             ),
+            market_is_open=broker_clock.is_open,
+            clock_drift_seconds=broker_clock.drift_seconds,
             last_loss_at=_last_losses(closed),
             budget_left_usd=await self._budget_left(),
             budget_kept_for_exits_usd=_kept_for_exits(place.settings),

@@ -76,6 +76,8 @@ ENTRY_RULES: tuple[Rule, ...] = (
     permission.day_is_not_lost,
     market.symbol_is_tradable,
     permission.session_is_open,
+    permission.broker_says_that_it_is_open,
+    permission.clocks_agree,
     permission.not_at_the_edge_of_the_session,
     permission.entries_are_left_today,
     permission.symbol_has_cooled_down,

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TextIO, cast
 
 import entry_point
+from calendar_end import told_where_the_calendar_ends
 from entry_point import Afterwards, Printing, end_cleanly_when_told, log_to
 from shared import environment, log
 from shared.clock import SystemClock
@@ -89,13 +90,16 @@ def _locked_run(
         logger.warning("environment_notice", notice=notice)
     agent_id = configuration.settings.agent.id
     lock = data_directory(environ) / "locks" / f"{agent_id}.lock"
-    with hold(
-        lock,
-        agent_id=agent_id,
-        mode=NAME,
-        clock=SystemClock(),
-        locks=configuration.settings.locks,
-    ) as file:
+    with (
+        hold(
+            lock,
+            agent_id=agent_id,
+            mode=NAME,
+            clock=SystemClock(),
+            locks=configuration.settings.locks,
+        ) as file,
+        told_where_the_calendar_ends(configuration, afterwards),
+    ):
         return asyncio.run(_run(arguments, configuration, afterwards, logged, file))
 
 

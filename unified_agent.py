@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TextIO
 
 import entry_point
+from calendar_end import told_where_the_calendar_ends
 from entry_point import (
     CHECKS,
     Afterwards,
@@ -82,14 +83,17 @@ def _locked_run(
         logger.warning("environment_notice", notice=notice)
     lock = home / "locks" / f"{agent_id}.lock"
     may_preempt = arguments.mode is Mode.CLOSE and not arguments.dry_run
-    with hold(
-        lock,
-        agent_id=agent_id,
-        mode=arguments.mode,
-        clock=SystemClock(),
-        locks=configuration.settings.locks,
-        preempts=GIVES_WAY_TO_CLOSE if may_preempt else (),
-    ) as file:
+    with (
+        hold(
+            lock,
+            agent_id=agent_id,
+            mode=arguments.mode,
+            clock=SystemClock(),
+            locks=configuration.settings.locks,
+            preempts=GIVES_WAY_TO_CLOSE if may_preempt else (),
+        ) as file,
+        told_where_the_calendar_ends(configuration, afterwards),
+    ):
         watched = _time_passes(arguments, configuration, environ)
         outcome = asyncio.run(_run(arguments, configuration, afterwards, logged, file))
         return outcome if watched is None else replace(outcome, watched=watched)

@@ -14,6 +14,7 @@ from shared.models import (
     Account,
     Environment,
     Instrument,
+    MarketClock,
     Order,
     OrderClass,
     OrderType,
@@ -84,6 +85,13 @@ class Broker(Protocol):
 
     async def instrument(self, symbol: str) -> Instrument | None:
         """Describe a symbol, or None when the broker does not know it. Raises BrokerUnavailable."""
+        ...
+
+    async def market_clock(self) -> MarketClock:
+        """Ask whether the exchange trades, and what time it is there. Raises BrokerUnavailable.
+
+        An unscheduled closure shows here and in no calendar.
+        """
         ...
 
     async def place_order(self, approved: ApprovedOrder) -> Order:

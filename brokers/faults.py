@@ -26,6 +26,7 @@ class Operation(StrEnum):
     ACCOUNT = "account"
     ORDER_BY_CLIENT_ID = "order_by_client_id"
     INSTRUMENT = "instrument"
+    MARKET_CLOCK = "market_clock"
 
     @property
     def writes(self) -> bool:
@@ -157,6 +158,6 @@ _POSSIBLE = {
     FaultKind.PARTIAL_FILLS: frozenset({Operation.PLACE, Operation.REPLACE}),
     FaultKind.STUCK_CANCEL: frozenset({Operation.CANCEL}),
     FaultKind.LATE_FILL: frozenset({Operation.CANCEL}),
-    FaultKind.EMPTY_READ: _READS - {Operation.ACCOUNT},
-    FaultKind.STALE_READ: _READS,
+    FaultKind.EMPTY_READ: _READS - {Operation.ACCOUNT, Operation.MARKET_CLOCK},
+    FaultKind.STALE_READ: _READS - {Operation.MARKET_CLOCK},
 }

@@ -45,6 +45,10 @@ class MarketReplay(Protocol):
         """Return the session of the exchange date that contains `at`, past or to come, or None."""
         ...
 
+    def is_closed(self, at: datetime) -> bool:
+        """Whether the exchange is closed at `at` though its calendar has a session: a storm, mourning."""
+        ...
+
 
 class Role(StrEnum):
     """What an order is to the others of its group."""

@@ -21,6 +21,7 @@ from shared.models import (
     Account,
     Environment,
     Instrument,
+    MarketClock,
     Order,
     OrderClass,
     OrderRequest,
@@ -111,6 +112,10 @@ class PaperBroker:
         return await self._call(
             Operation.INSTRUMENT, lambda fault: self._exchange.instrument(symbol, fault=fault)
         )
+
+    async def market_clock(self) -> MarketClock:
+        """Ask whether the exchange trades, and what time it is there."""
+        return await self._call(Operation.MARKET_CLOCK, lambda _: self._exchange.market_clock())
 
     async def place_order(self, approved: ApprovedOrder) -> Order:
         """Send an order once. Raises TypeError for anything that safety did not approve."""

@@ -25,6 +25,7 @@ from shared.models import (
     Environment,
     Fill,
     Instrument,
+    MarketClock,
     Order,
     OrderRequest,
     OrderStatus,
@@ -140,6 +141,11 @@ class PaperExchange:
     def instrument(self, symbol: str, *, fault: Fault | None = None) -> Instrument | None:
         """Describe a symbol, or None."""
         return None if _is(fault, FaultKind.EMPTY_READ) else self._replay.instrument(symbol)
+
+    def market_clock(self) -> MarketClock:
+        """Say whether the exchange trades now; a closure that nobody planned counts, a symbol's halt not."""
+        now = self._clock.now()
+        return MarketClock(is_open=self._floor.open_session(now) is not None, at=now)
 
     def place(self, request: OrderRequest, *, fault: Fault | None = None) -> Order:
         """Take an order. Raises OrderRejected with a `RejectCode`; nothing rests then."""

@@ -70,7 +70,7 @@ class Floor:
     def trade_at_once(self, ledger: Ledger, order_id: str, now: datetime) -> None:
         """Give a new order what the present quote offers; the volume is the last completed minute's."""
         order = ledger.orders[order_id]
-        session = self._open_session(now)
+        session = self.open_session(now)
         quote = self._replay.quote(order.symbol, now)
         if session is None or quote is None or not order.is_working:
             return
@@ -115,7 +115,7 @@ class Floor:
 
     def _trade_bar(self, ledger: Ledger, order_id: str, bar: Bar) -> None:
         order = ledger.orders[order_id]
-        session = self._open_session(bar.start)
+        session = self.open_session(bar.start)
         if session is None or not order.is_working or _stop_is_selling(ledger, order):
             return
         execution = execution_in_bar(order, bar, self._share(order.symbol, bar.volume))
@@ -159,7 +159,7 @@ class Floor:
 
     def _fill_late(self, ledger: Ledger, now: datetime) -> None:
         """Carry out the fault "a fill after the cancel", within what cash and shares allow."""
-        session = self._open_session(now)
+        session = self.open_session(now)
         late = [o for o in ledger.orders.values() if o.late_fill_quantity and now > o.updated_at]
         for order in late:
             quote = self._replay.quote(order.symbol, now)
@@ -183,8 +183,10 @@ class Floor:
         quote = self._replay.quote(symbol, at)
         return quote is not None and quote.halted
 
-    def _open_session(self, at: datetime) -> SessionHours | None:
-        """Return the session in whose continuous trading `at` lies."""
+    def open_session(self, at: datetime) -> SessionHours | None:
+        """Return the session in whose continuous trading `at` lies, unless the exchange closed unplanned."""
+        if self._replay.is_closed(at):
+            return None
         last = self._last_session
         if last is None or not last.opens_at <= at < last.closes_at:
             last = self._last_session = self._replay.session(at)

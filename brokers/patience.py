@@ -10,7 +10,7 @@ from brokers.base import Broker, Capabilities
 from safety import ApprovedCancel, ApprovedOrder
 from shared.config import OrderSettings
 from shared.errors import BrokerUnavailable
-from shared.models import Account, Instrument, Order, Position
+from shared.models import Account, Instrument, MarketClock, Order, Position
 
 _Answer = TypeVar("_Answer")
 
@@ -55,6 +55,10 @@ class PatientBroker:
     async def instrument(self, symbol: str) -> Instrument | None:
         """Describe a symbol, or None."""
         return await self._read(lambda: self._broker.instrument(symbol))
+
+    async def market_clock(self) -> MarketClock:
+        """Ask whether the exchange trades, and what time it is there."""
+        return await self._read(self._broker.market_clock)
 
     async def place_order(self, approved: ApprovedOrder) -> Order:
         """Send an order once."""

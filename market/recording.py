@@ -14,7 +14,7 @@ from pathlib import Path
 from market.base import Baseline, FeedDescription
 from market.calendar import Calendar
 from market.recording_files import MINUTE, locate, read_bars, read_headlines
-from market.sidecars import Halt, Instruments, read_instruments, read_session_notes
+from market.sidecars import Closure, Halt, Instruments, read_instruments, read_session_notes
 from market.spread import WINDOW_MINUTES, bid_and_ask
 from shared.errors import CalendarExhausted, ConfigError
 from shared.models import (
@@ -71,6 +71,7 @@ class Recording:
         daily: Mapping[str, tuple[Bar, ...]],
         headlines: tuple[Headline, ...] = (),
         halts: Sequence[Halt] = (),
+        closures: Sequence[Closure] = (),
     ) -> None:
         """Index what was read. Raises ConfigError for bars on a day without a session."""
         self._calendar: Calendar = calendar
@@ -82,6 +83,7 @@ class Recording:
             symbol: [halt for halt in halts if halt.symbol == symbol]
             for symbol in {halt.symbol for halt in halts}
         }
+        self._closures: tuple[Closure, ...] = tuple(closures)
         self._sessions: tuple[date, ...] = tuple(
             sorted({day for series in self._series.values() for day in series.days})
         )
@@ -132,6 +134,7 @@ class Recording:
             daily=read_bars(files.daily, length=_DAY) if files.daily else {},
             headlines=read_headlines(files.headlines) if files.headlines else (),
             halts=notes.halts if notes else (),
+            closures=notes.closures if notes else (),
         )
 
     @property
@@ -174,6 +177,10 @@ class Recording:
     def session(self, at: datetime) -> SessionHours | None:
         """The session of the exchange's date at `at`, or None on a day without one."""
         return self._calendar.session_at(at)
+
+    def is_closed(self, at: datetime) -> bool:
+        """Whether the exchange is closed at `at` though the calendar has a session."""
+        return any(closure.start <= at < closure.end for closure in self._closures)
 
     def quote(self, symbol: str, at: datetime) -> Quote | None:
         """The quote as of `at`, from bars completed by then.

@@ -41,6 +41,20 @@ class Halt(_Part):
         return self
 
 
+class Closure(_Part):
+    """A stretch in which the whole exchange does not trade, against its calendar; the end is not part of it."""
+
+    start: AwareDatetime
+    end: AwareDatetime
+
+    @model_validator(mode="after")
+    def _ends_after_it_starts(self) -> "Closure":
+        if self.end <= self.start:
+            msg = f"a closure must end after it starts, was {self.start} to {self.end}"
+            raise ValueError(msg)
+        return self
+
+
 class SessionNotes(_Part):
     """`session.yaml`: what a recording says about itself."""
 
@@ -48,6 +62,7 @@ class SessionNotes(_Part):
     generated: bool
     seed: int | None = None
     halts: tuple[Halt, ...] = ()
+    closures: tuple[Closure, ...] = ()
 
 
 class _Band(_Part):

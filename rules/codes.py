@@ -20,6 +20,8 @@ class Code(StrEnum):
     ACCOUNT = "ACCOUNT"
     SYMBOL_NOT_TRADABLE = "SYMBOL_NOT_TRADABLE"
     SESSION_CLOSED = "SESSION_CLOSED"
+    BROKER_CLOSED = "BROKER_CLOSED"
+    CLOCK_DRIFT = "CLOCK_DRIFT"
     TOO_EARLY = "TOO_EARLY"
     TOO_LATE = "TOO_LATE"
     QUOTE_MISSING = "QUOTE_MISSING"
@@ -67,6 +69,8 @@ MEANINGS: Mapping[Code, str] = {
     Code.ACCOUNT: "the account is live, blocked, without equity, or in another currency",
     Code.SYMBOL_NOT_TRADABLE: "the symbol is unknown, an index, or not tradable",
     Code.SESSION_CLOSED: "the exchange is not in continuous trading",
+    Code.BROKER_CLOSED: "the broker says that the exchange is closed when it should be open, or an entry cannot learn it",
+    Code.CLOCK_DRIFT: "this machine's clock and the broker's lie too far apart",
     Code.TOO_EARLY: "the session, or its part after lunch, has only just begun",
     Code.TOO_LATE: "the session, or its part before lunch, is about to end",
     Code.QUOTE_MISSING: "there is no two-sided quote, or trading in the symbol is halted",

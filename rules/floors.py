@@ -46,6 +46,7 @@ _BOUNDS: tuple[tuple[str, _Looser, Decimal | float | int], ...] = (
     ("cooldown_minutes_after_loss", operator.lt, 15),
     ("no_entry_minutes_after_open", operator.lt, 1),
     ("no_entry_minutes_before_close", operator.lt, 10),
+    ("max_clock_drift_seconds", operator.gt, 5.0),
 )
 
 

@@ -141,6 +141,35 @@ def session_is_open(case: Case) -> Iterator[Reason]:
         )
 
 
+def exchange_is_not_known_to_be_closed(case: Case) -> Iterator[Reason]:
+    """An unscheduled closure shows at the broker alone."""
+    session = case.snapshot.session
+    if case.snapshot.market_is_open is False and session is not None and session.is_open(case.now):
+        yield reason(
+            Code.BROKER_CLOSED,
+            f"the broker says that {session.exchange} is closed, which by its calendar is open",
+        )
+
+
+def broker_says_that_it_is_open(case: Case) -> Iterator[Reason]:
+    """No new risk where the broker does not say that the exchange trades."""
+    yield from exchange_is_not_known_to_be_closed(case)
+    if case.snapshot.market_is_open is None:
+        yield reason(Code.BROKER_CLOSED, "the broker does not say whether the exchange is open")
+
+
+def clocks_agree(case: Case) -> Iterator[Reason]:
+    """Sessions, quotes and cool-downs are judged by our clock, so it has to be right."""
+    drift, most = case.snapshot.clock_drift_seconds, case.limits.max_clock_drift_seconds
+    if drift is None:
+        yield reason(Code.CLOCK_DRIFT, "the time at the broker is not known")
+    elif abs(drift) > most:
+        yield reason(
+            Code.CLOCK_DRIFT,
+            f"the broker's clock may differ by {most:g} seconds from ours, was {drift:+.1f}",
+        )
+
+
 def not_at_the_edge_of_the_session(case: Case) -> Iterator[Reason]:
     """Prices just after an open and just before a close are no basis for an entry."""
     part = case.snapshot.session.part_at(case.now) if case.snapshot.session else None

@@ -5,14 +5,18 @@ from datetime import datetime
 
 from rules.case import Case, reason
 from rules.codes import Code
-from rules.permission import session_is_open
+from rules.permission import exchange_is_not_known_to_be_closed, session_is_open
 from shared.models import Order, OrderPurpose, OrderType, Position, Reason, Side, Snapshot
 
 
 def sale_is_in_session(case: Case) -> Iterator[Reason]:
-    """A stop may be laid down at any hour; to sell, the exchange has to be open."""
+    """A stop may be laid down at any hour; to sell, the exchange has to be open.
+
+    A broker that does not say so keeps nobody in a position.
+    """
     if case.request.purpose is not OrderPurpose.STOP_LOSS:
         yield from session_is_open(case)
+        yield from exchange_is_not_known_to_be_closed(case)
 
 
 def reasons_to_keep(
@@ -30,6 +34,11 @@ def reasons_to_keep(
         yield reason(
             Code.SESSION_CLOSED,
             f"what protects {order.symbol} stays while the exchange is closed, it was {now:%H:%M:%S}",
+        )
+    elif snapshot.market_is_open is False:
+        yield reason(
+            Code.BROKER_CLOSED,
+            f"what protects {order.symbol} stays while the broker says that the exchange is closed",
         )
     if quote is None or quote.bid is None or quote.halted:
         yield reason(

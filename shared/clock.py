@@ -80,6 +80,16 @@ class RunningClock:
         await SystemClock().sleep(seconds)
 
 
+def drift_seconds(there: datetime, *, asked_at: datetime, answered_at: datetime) -> float:
+    """How far another clock is ahead of ours, below 0 behind, by what it said between two of our moments.
+
+    What fits between question and answer is no drift, however long the answer took.
+    """
+    if there > answered_at:
+        return (there - answered_at).total_seconds()
+    return min(0.0, (there - asked_at).total_seconds())
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BootMoment:
     """A moment as this machine counts it since it was started, asleep or awake; nobody can set it."""

@@ -140,6 +140,8 @@ class LimitSettings(_Section):
     """No entries in the first minutes of each part of a session."""
     no_entry_minutes_before_close: Annotated[int, Field(ge=0)] = 20
     """No entries in the last minutes of each part of a session: before lunch and before the close."""
+    max_clock_drift_seconds: Seconds = 2.0
+    """How far the broker's clock may differ from this machine's; beyond it nothing is bought."""
 
 
 class OrderSettings(_Section):

@@ -270,6 +270,18 @@ class Headline:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MarketClock:
+    """What a broker says about the exchange and the time, whatever calendars and our own clock say."""
+
+    is_open: bool
+    """Whether continuous trading goes on."""
+    at: datetime
+
+    def __post_init__(self) -> None:
+        require_aware(self.at, "at")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
     """A broker account as the broker reports it."""
 
@@ -442,6 +454,10 @@ class Snapshot:
     None is "not known" and forbids entries."""
     entries_today: Mapping[str, int] = field(default_factory=dict[str, int])
     """Entries sent in this session, by symbol, counted in the database."""
+    market_is_open: bool | None = None
+    """Whether the broker says that the exchange trades; None is "not known" and forbids entries."""
+    clock_drift_seconds: float | None = None
+    """How far the broker's clock is ahead of ours, below 0 behind; None is "not known"."""
     last_loss_at: Mapping[str, datetime] = field(default_factory=dict[str, datetime])
     """When each symbol was last left at a loss in this session."""
     budget_left_usd: Decimal | None = None

@@ -154,6 +154,8 @@ def snapshot(**changes: Any) -> Snapshot:
         positions=(),
         open_orders=(),
         verdict=Verdict.CLEAN,
+        market_is_open=True,
+        clock_drift_seconds=0.0,
         session_start_equity=Decimal(100_000),
         quotes={"ACME": quote()},
         instruments={"ACME": instrument()},

@@ -319,6 +319,32 @@ async def test_a_run_that_is_ended_while_it_waits_is_taken_up_by_the_next_one(
     assert sold(floor) == 40
 
 
+async def test_a_close_in_the_middle_of_which_the_exchange_closes_ends_without_an_alarm(
+    floor: Floor, clock: EventfulClock
+) -> None:
+    before_the_close(floor, volume=100)
+    minutes(floor, "100 100", volume=100)
+    floor.venue.replay.closures.append((SLOT + MINUTE, at(20)))
+    status, reason = await (await closing(floor)).sell_all(WHY)
+
+    assert status is Status.NOTHING_TO_DO
+    assert "the broker says that XNYS is closed" in reason
+    assert len(sales(floor)) == 1
+    assert await alerts(floor) == []
+    assert SLOT + MINUTE <= clock.now() <= SLOT + 2 * MINUTE
+
+
+async def test_in_a_closure_no_sale_is_asked_for_and_none_is_refused(floor: Floor) -> None:
+    before_the_close(floor, volume=1000)
+    floor.venue.replay.closures.append((SLOT, at(20)))
+    close = await closing(floor)
+    status, _ = await close.sell_all(WHY)
+
+    assert status is Status.NOTHING_TO_DO
+    assert sales(floor) == []
+    assert close.executor.orders.refusal_codes == []
+
+
 async def test_a_dry_run_sells_nothing_and_does_not_wait(floor: Floor) -> None:
     before_the_close(floor, volume=0)
     status, _ = await (await closing(floor, dry_run=True)).sell_all(WHY)

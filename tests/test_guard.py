@@ -449,3 +449,20 @@ async def test_a_sale_that_is_not_sent_beside_another_leaves_no_line_in_the_jour
         await guard.make_pass()
 
     assert len(list(guard.place.books.journal.lines())) == 1
+
+
+async def test_in_a_closure_that_nobody_planned_nothing_is_sold_and_one_word_is_said(
+    floor: Floor,
+) -> None:
+    await bought(floor)
+    now = floor.venue.clock.now()
+    floor.venue.replay.closures.append((now, now + timedelta(minutes=2)))
+    guard = await floor.guard(stop_loss_pct=Decimal("0.1"))
+    floor.trade("99")
+    closed = await guard.make_pass()
+    floor.trade("99")
+    opened = await guard.make_pass()
+
+    assert (closed.watched, closed.orders, closed.left) == (1, 0, ())
+    assert opened.left == (SYMBOL,)
+    assert await floor.alerts() == [f"held while XNYS is closed unplanned: {SYMBOL}"]

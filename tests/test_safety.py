@@ -391,11 +391,21 @@ class TestCancels:
         [
             ({}, ()),
             ({"session": None}, (Code.SESSION_CLOSED,)),
+            ({"market_is_open": False}, (Code.BROKER_CLOSED,)),
+            ({"market_is_open": None}, ()),
             ({"quotes": {}}, (Code.QUOTE_MISSING,)),
             ({"quotes": {"ACME": quote(halted=True)}}, (Code.QUOTE_MISSING,)),
             ({"quotes": {"ACME": quote(bid=None)}}, (Code.QUOTE_MISSING,)),
         ],
-        ids=["open with a bid", "closed", "no quote", "halted", "no bid"],
+        ids=[
+            "open with a bid",
+            "closed",
+            "closed at the broker",
+            "not said",
+            "no quote",
+            "halted",
+            "no bid",
+        ],
     )
     def test_of_what_protects_a_position_are_given_to_leave_it_while_that_is_possible(
         self, changes: dict[str, Any], codes: tuple[Code, ...]

@@ -71,6 +71,12 @@ async def recent_decisions(
     return tuple(PastDecision(**row) for row in await fetch(connection, statement))
 
 
+async def is_told(connection: Connection, *, agent_id: str, key: str) -> bool:
+    """Say whether an alert of that key was ever queued."""
+    statement = Q["alert_is_told"].bind(agent_id=agent_id, dedupe_key=key)
+    return bool((await fetch_one(connection, statement))["is_told"])
+
+
 async def record_decision(
     connection: Connection,
     *,

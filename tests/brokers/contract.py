@@ -557,6 +557,25 @@ class BrokerContract(ABC):
         with pytest.raises(CatalystError):
             await venue.broker.account()
 
+    async def test_c35_the_clock_is_aware_goes_on_and_says_that_the_session_is_open(
+        self, venue: Venue
+    ) -> None:
+        before = await venue.broker.market_clock()
+        await venue.minute(100)
+        after = await venue.broker.market_clock()
+
+        assert before.at.utcoffset() == timedelta(0)
+        assert before.at < after.at
+        assert (before.is_open, after.is_open) == (True, True)
+
+    async def test_c36_a_clock_that_cannot_be_read_is_unavailable_and_never_closed(
+        self, venue: Venue
+    ) -> None:
+        _inject(venue, Fault(operation=Operation.MARKET_CLOCK, kind=FaultKind.TIME_OUT))
+
+        with pytest.raises(BrokerUnavailable):
+            await venue.broker.market_clock()
+
 
 def _next_id(client: str) -> str:
     return f"contract-{client}-{next(_numbers)}"

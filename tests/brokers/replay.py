@@ -68,6 +68,9 @@ class MemoryReplay:
     halts: list[tuple[str, datetime, datetime]] = field(
         default_factory=list[tuple[str, datetime, datetime]]
     )
+    closures: list[tuple[datetime, datetime]] = field(
+        default_factory=list[tuple[datetime, datetime]]
+    )
     _bars: defaultdict[str, list[Bar]] = field(default_factory=lambda: defaultdict(list))
 
     def trade(
@@ -117,6 +120,9 @@ class MemoryReplay:
 
     def bars(self, symbol: str, start: datetime, end: datetime) -> Sequence[Bar]:
         return [bar for bar in self._bars[symbol] if start <= bar.start and bar.end <= end]
+
+    def is_closed(self, at: datetime) -> bool:
+        return any(since <= at < until for since, until in self.closures)
 
     def session(self, at: datetime) -> SessionHours | None:
         return self.sessions.get(at.date())

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
-from datetime import time, timedelta
+from datetime import datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -377,6 +377,41 @@ def test_a_new_order_in_a_halt_rests(venue: PaperVenue) -> None:
     venue.replay.halts.append(("ACME", at(14), at(14, 2)))
 
     assert venue.exchange.place(buy(10)).status is OrderStatus.ACCEPTED
+
+
+def test_in_an_unscheduled_closure_nothing_trades_and_the_clock_says_so(venue: PaperVenue) -> None:
+    venue.exchange.place(buy(60))
+    protective = venue.exchange.place(stop(50, 95))
+    venue.replay.closures.append((at(14, 1), at(14, 3)))
+    before = venue.exchange.market_clock()
+    venue.trade(100)
+    during = venue.exchange.market_clock()
+    venue.trade(90)
+    new = venue.exchange.place(sell(10))
+    venue.trade(90)
+    untouched = now(venue, protective).status
+    after = venue.exchange.market_clock()
+    venue.trade(90)
+
+    assert [clock.is_open for clock in (before, during, after)] == [True, False, True]
+    assert (during.at, untouched) == (at(14, 1), OrderStatus.ACCEPTED)
+    assert new.status is OrderStatus.ACCEPTED
+    assert fills(venue, new) == [(10, Decimal(90))]
+    assert fills(venue, protective) == [(50, Decimal(90))]
+
+
+@pytest.mark.parametrize(
+    ("moment", "is_open"),
+    [(at(13, 29), False), (at(13, 30), True), (at(19, 59), True), (at(20), False)],
+)
+def test_the_clock_of_the_exchange_keeps_its_sessions(
+    tmp_path: Path, moment: datetime, is_open: bool
+) -> None:
+    venue = PaperVenue(tmp_path / "paper.sqlite3", clock=ManualClock(moment))
+    said = venue.exchange.market_clock()
+    venue.exchange.close()
+
+    assert (said.is_open, said.at) == (is_open, moment)
 
 
 def test_a_market_order_whose_price_runs_away_buys_what_the_cash_allows(

@@ -16,6 +16,7 @@ READS = (
     Operation.ORDERS,
     Operation.ORDER_BY_CLIENT_ID,
     Operation.INSTRUMENT,
+    Operation.MARKET_CLOCK,
 )
 
 
@@ -29,6 +30,8 @@ async def read(broker: PatientBroker, operation: Operation) -> object:
             return await broker.orders(only_open=False)
         case Operation.ORDER_BY_CLIENT_ID:
             return await broker.order_by_client_id("x")
+        case Operation.MARKET_CLOCK:
+            return await broker.market_clock()
         case _:
             return await broker.instrument("ACME")
 

@@ -27,7 +27,7 @@ OUR_PREFIX = "cat-"
 REQUIRED = (
     *(f"F{number:02}" for number in range(1, 33) if number != 19),
     *(f"F19{letter}" for letter in "abcde"),
-    "F33",
+    *(f"F{number}" for number in range(33, 39)),
     *(f"F{number}" for number in range(42, 52)),
     *(
         f"R{number:02}"

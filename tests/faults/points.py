@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 from brokers.base import Broker, Capabilities
 from safety import ApprovedCancel, ApprovedOrder
 from shared.database.connection import Connection
-from shared.models import Account, Instrument, Order, Position
+from shared.models import Account, Instrument, MarketClock, Order, Position
 
 Answer = TypeVar("Answer")
 
@@ -136,6 +136,9 @@ class WatchedBroker:
         return await self._points.around(
             "reading an instrument", lambda: self._broker.instrument(symbol)
         )
+
+    async def market_clock(self) -> MarketClock:
+        return await self._points.around("reading the clock", self._broker.market_clock)
 
     async def place_order(self, approved: ApprovedOrder) -> Order:
         return await self._points.around("placing", lambda: self._broker.place_order(approved))

@@ -30,6 +30,8 @@ label: a test session
 generated: false
 halts:
   - {symbol: QAAA, start: 2026-06-15T13:33:00Z, end: 2026-06-15T13:35:00Z}
+closures:
+  - {start: 2026-06-15T13:40:00Z, end: 2026-06-15T20:00:00Z}
 """
 
 Opener = Callable[[Path], Recording]
@@ -247,6 +249,14 @@ def test_a_bad_row_is_an_error_that_names_file_and_line(
     assert error.value.problems[0].where == f"{(folder / 'bars.csv').resolve()}:3"
 
 
+def test_a_closure_begins_and_ends_as_written(tmp_path: Path, opened: Opener) -> None:
+    recording = opened(folder_with(tmp_path, [row(0)], session=SESSION))
+    moments = [at(10) - timedelta(microseconds=1), at(10), at(389), at(390)]
+
+    assert [recording.is_closed(moment) for moment in moments] == [False, True, True, False]
+    assert recording.session(at(10)) is not None
+
+
 def test_every_bad_row_is_listed(tmp_path: Path, opened: Opener) -> None:
     folder = folder_with(tmp_path, [row(0, volume=-1), row(1), row(2, volume=-1)])
 
@@ -268,6 +278,11 @@ def test_every_bad_row_is_listed(tmp_path: Path, opened: Opener) -> None:
         (
             "session",
             "label: a\ngenerated: false\nhalts: [{symbol: Q, start: 2026-06-15T13:00:00Z, "
+            "end: 2026-06-15T13:00:00Z}]",
+        ),
+        (
+            "session",
+            "label: a\ngenerated: false\nclosures: [{start: 2026-06-15T13:01:00Z, "
             "end: 2026-06-15T13:00:00Z}]",
         ),
         ("daily", "a,b\n"),

@@ -1,6 +1,7 @@
 """The day on which too much is lost: first a warning, then everything of ours is sold by rule and trading halts."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -18,6 +19,7 @@ from shared.outcome import Status
 from tests.brokers.order_requests import order_request
 from tests.fixtures.claude import DONE, LOG, call, scripted
 from tests.fixtures.databases import open_connection
+from tests.fixtures.market_data import GENERATED_DAY
 from tests.fixtures.theatre import Tape, Theatre, exchange_file, sale_of, trade_of
 
 TRADE_AT = 30
@@ -296,3 +298,14 @@ async def test_the_next_session_trades_again(
     assert morning.at.date() == lost.at.date() + NEXT_DAY
     assert (morning.orders, morning.fills, morning.refusals) == (1, 1, ())
     assert await state_at(theatre, morning.at) is TradingState.ACTIVE
+
+
+async def test_on_the_calendars_last_day_a_lost_day_is_closed_too(fallen: Opened) -> None:
+    theatre = fallen("98.00")
+    theatre.calendar = replace(theatre.calendar, last_date=GENERATED_DAY)
+    await theatre.run(Mode.TRADE, buys())
+    outcome = await theatre.run(Mode.TRADE, quiet())
+
+    assert outcome.status is Status.DONE
+    assert await held(theatre) == []
+    assert await state_at(theatre, outcome.at) is TradingState.HALTED

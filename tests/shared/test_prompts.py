@@ -45,6 +45,7 @@ ODD_LIMITS = {
     "cooldown_minutes_after_loss": 67,
     "no_entry_minutes_after_open": 6,
     "no_entry_minutes_before_close": 29,
+    "max_clock_drift_seconds": 1.75,
 }
 
 

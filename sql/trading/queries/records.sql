@@ -57,6 +57,12 @@ INSERT INTO alerts (
 ON CONFLICT (agent_id, dedupe_key, queued_on) DO NOTHING
 RETURNING alert_id;
 
+-- name: alert_is_told
+-- Say whether an alert of that key was ever put into the outbox.
+SELECT EXISTS (
+    SELECT FROM alerts WHERE agent_id = :agent_id AND dedupe_key = :dedupe_key
+) AS is_told;
+
 -- name: queued_alerts
 -- List what a person has still to be told, oldest first.
 SELECT alert_id, cycle_id, severity, subject, body, queued_at, attempts, next_attempt_at FROM alerts
