@@ -1,89 +1,33 @@
-"""The simulator, asked by the real client."""
+"""The simulator, asked by the real alpaca_client."""
 
-from collections.abc import Callable, Iterator
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from alpaca.common.exceptions import APIError
 from alpaca.trading.client import TradingClient
-from alpaca.trading.enums import OrderSide, QueryOrderStatus, TimeInForce
+from alpaca.trading.enums import QueryOrderStatus
 from alpaca.trading.models import Order, TradeAccount
-from alpaca.trading.requests import (
-    GetOrdersRequest,
-    LimitOrderRequest,
-    MarketOrderRequest,
-    ReplaceOrderRequest,
-    StopLossRequest,
-    StopOrderRequest,
-    TakeProfitRequest,
-)
+from alpaca.trading.requests import ReplaceOrderRequest, StopLossRequest
 
 from shared.models import OrderStatus, Side
+from tests.simulators.alpaca.client import (
+    SELL,
+    bracket,
+    limit,
+    listed,
+    market,
+    raw,
+    refusal,
+    stop,
+    submitted,
+    words,
+)
 from tests.simulators.alpaca.venue import AlpacaVenue
 
-BUY, SELL, GTC = OrderSide.BUY, OrderSide.SELL, TimeInForce.GTC
 
-
-@pytest.fixture
-def client(alpaca: AlpacaVenue) -> Iterator[TradingClient]:
-    """The real client, which here tries once."""
-    client = TradingClient(alpaca.key, alpaca.secret, url_override=alpaca.trading_url)
-    client._retry = 0
-    yield client
-    client._session.close()
-
-
-def limit(
-    price: float, quantity: int = 5, side: OrderSide = BUY, **others: Any
-) -> LimitOrderRequest:
-    words = {"symbol": "ACME", "qty": quantity, "side": side, "time_in_force": GTC} | others
-    return LimitOrderRequest(limit_price=price, **words)
-
-
-def market(quantity: int, side: OrderSide = BUY) -> MarketOrderRequest:
-    return MarketOrderRequest(symbol="ACME", qty=quantity, side=side, time_in_force=TimeInForce.DAY)
-
-
-def bracket(price: float, quantity: int = 5) -> LimitOrderRequest:
-    return limit(
-        price,
-        quantity,
-        order_class="bracket",
-        take_profit=TakeProfitRequest(limit_price=110),
-        stop_loss=StopLossRequest(stop_price=90),
-    )
-
-
-def submitted(client: TradingClient, request: Any) -> Order:
-    order = client.submit_order(request)
-    assert isinstance(order, Order)
-    return order
-
-
-def listed(client: TradingClient, status: QueryOrderStatus, **others: Any) -> list[Order]:
-    orders = client.get_orders(GetOrdersRequest(status=status, **others))
-    assert isinstance(orders, list)
-    return orders
-
-
-def raw(client: TradingClient, path: str, **query: Any) -> Any:
-    """Ask as the client does, and return what came."""
-    ask: Callable[..., Any] = client.get  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] (untyped there)
-    return ask(path, query)
-
-
-def refusal(refused: pytest.ExceptionInfo[APIError]) -> Any:
-    """The HTTP response behind an error."""
-    return cast("Any", refused.value).response
-
-
-def words(orders: list[Order] | None) -> list[tuple[str | None, str]]:
-    return [(order.type and order.type.value, order.status.value) for order in orders or []]
-
-
-def test_the_account_is_text_and_has_no_day_trading_fields(client: TradingClient) -> None:
-    account = client.get_account()
-    fields = raw(client, "/account")
+def test_the_account_is_text_and_has_no_day_trading_fields(alpaca_client: TradingClient) -> None:
+    account = alpaca_client.get_account()
+    fields = raw(alpaca_client, "/account")
 
     assert isinstance(account, TradeAccount)
     assert (account.cash, account.equity, account.currency) == ("100000", "100000", "USD")
@@ -91,10 +35,10 @@ def test_the_account_is_text_and_has_no_day_trading_fields(client: TradingClient
 
 
 def test_an_order_is_answered_as_it_was_received_though_it_has_filled(
-    client: TradingClient,
+    alpaca_client: TradingClient,
 ) -> None:
-    order = submitted(client, market(3))
-    now = client.get_order_by_id(order.id)
+    order = submitted(alpaca_client, market(3))
+    now = alpaca_client.get_order_by_id(order.id)
 
     assert (order.status, order.filled_qty, order.filled_at) == ("pending_new", "0", None)
     assert isinstance(now, Order)
@@ -102,16 +46,16 @@ def test_an_order_is_answered_as_it_was_received_though_it_has_filled(
 
 
 def test_of_a_filled_bracket_the_stop_is_held_and_neither_listed_as_open_nor_nested_among_the_open(
-    client: TradingClient,
+    alpaca_client: TradingClient,
 ) -> None:
-    unfilled = submitted(client, bracket(99))
-    nested_before = listed(client, QueryOrderStatus.OPEN, nested=True)
-    client.cancel_order_by_id(unfilled.id)
-    entry = submitted(client, bracket(101))
+    unfilled = submitted(alpaca_client, bracket(99))
+    nested_before = listed(alpaca_client, QueryOrderStatus.OPEN, nested=True)
+    alpaca_client.cancel_order_by_id(unfilled.id)
+    entry = submitted(alpaca_client, bracket(101))
 
-    flat = listed(client, QueryOrderStatus.OPEN)
-    nested_open = listed(client, QueryOrderStatus.OPEN, nested=True)
-    (nested, _) = listed(client, QueryOrderStatus.ALL, nested=True)
+    flat = listed(alpaca_client, QueryOrderStatus.OPEN)
+    nested_open = listed(alpaca_client, QueryOrderStatus.OPEN, nested=True)
+    (nested, _) = listed(alpaca_client, QueryOrderStatus.ALL, nested=True)
 
     assert words(unfilled.legs) == [("limit", "held"), ("stop", "held")]
     assert words(nested_before[0].legs) == [("limit", "held"), ("stop", "held")]
@@ -122,13 +66,13 @@ def test_of_a_filled_bracket_the_stop_is_held_and_neither_listed_as_open_nor_nes
 
 
 def test_an_oto_order_has_one_leg_that_is_new_once_the_entry_has_filled(
-    client: TradingClient, alpaca: AlpacaVenue
+    alpaca_client: TradingClient, alpaca: AlpacaVenue
 ) -> None:
     entry = submitted(
-        client, limit(101, order_class="oto", stop_loss=StopLossRequest(stop_price=90))
+        alpaca_client, limit(101, order_class="oto", stop_loss=StopLossRequest(stop_price=90))
     )
-    now = client.get_order_by_id(entry.id)
-    flat = listed(client, QueryOrderStatus.OPEN)
+    now = alpaca_client.get_order_by_id(entry.id)
+    flat = listed(alpaca_client, QueryOrderStatus.OPEN)
     alpaca.trade(90, 90, 89, 89)
 
     assert words(entry.legs) == [("stop", "held")]
@@ -137,12 +81,12 @@ def test_an_oto_order_has_one_leg_that_is_new_once_the_entry_has_filled(
     assert alpaca.positions() == ()
 
 
-def test_a_replacement_is_an_order_of_its_own(client: TradingClient) -> None:
-    old = submitted(client, limit(98))
-    new = client.replace_order_by_id(
+def test_a_replacement_is_an_order_of_its_own(alpaca_client: TradingClient) -> None:
+    old = submitted(alpaca_client, limit(98))
+    new = alpaca_client.replace_order_by_id(
         old.id, ReplaceOrderRequest(limit_price=99, client_order_id="the-new-one")
     )
-    gone = client.get_order_by_id(old.id)
+    gone = alpaca_client.get_order_by_id(old.id)
 
     assert isinstance(new, Order)
     assert isinstance(gone, Order)
@@ -150,27 +94,36 @@ def test_a_replacement_is_an_order_of_its_own(client: TradingClient) -> None:
     assert (gone.status, gone.replaced_by) == ("replaced", new.id)
 
 
-def test_orders_come_in_pages_of_their_own_order_and_each_once(client: TradingClient) -> None:
-    sent = [submitted(client, limit(90)).id for _ in range(5)]
+def test_orders_come_in_pages_of_their_own_order_and_each_once(
+    alpaca_client: TradingClient,
+) -> None:
+    sent = [submitted(alpaca_client, limit(90)).id for _ in range(5)]
     pages: list[Any] = []
     after: str | None = None
     while page := raw(
-        client, "/orders", status="all", limit=2, direction="asc", after=after or "2026-01-01"
+        alpaca_client,
+        "/orders",
+        status="all",
+        limit=2,
+        direction="asc",
+        after=after or "2026-01-01",
     ):
         pages += page
         after = pages[-1]["submitted_at"]
-    newest = listed(client, QueryOrderStatus.ALL, limit=1)
+    newest = listed(alpaca_client, QueryOrderStatus.ALL, limit=1)
 
     assert [order["id"] for order in pages] == [str(order_id) for order_id in sent]
     assert [order.id for order in newest] == sent[-1:]
 
 
-def test_fills_come_one_by_one_in_pages(client: TradingClient, alpaca: AlpacaVenue) -> None:
-    order = submitted(client, limit(99, 60))
+def test_fills_come_one_by_one_in_pages(alpaca_client: TradingClient, alpaca: AlpacaVenue) -> None:
+    order = submitted(alpaca_client, limit(99, 60))
     alpaca.trade(99, 99, 98, 99, volume=200)
     alpaca.trade(99, 99, 98, 99, volume=1000)
-    first = raw(client, "/account/activities/FILL", page_size=1, direction="asc")
-    rest = raw(client, "/account/activities/FILL", page_token=first[-1]["id"], direction="asc")
+    first = raw(alpaca_client, "/account/activities/FILL", page_size=1, direction="asc")
+    rest = raw(
+        alpaca_client, "/account/activities/FILL", page_token=first[-1]["id"], direction="asc"
+    )
 
     assert [(f["type"], f["qty"], f["cum_qty"], f["leaves_qty"]) for f in first + rest] == [
         ("partial_fill", "20", "20", "40"),
@@ -179,17 +132,11 @@ def test_fills_come_one_by_one_in_pages(client: TradingClient, alpaca: AlpacaVen
     assert {f["order_id"] for f in first + rest} == {str(order.id)}
 
 
-def test_a_paper_account_pays_no_fees(client: TradingClient, alpaca: AlpacaVenue) -> None:
-    submitted(client, market(50))
-    submitted(client, market(50, SELL))
+def test_a_paper_account_pays_no_fees(alpaca_client: TradingClient, alpaca: AlpacaVenue) -> None:
+    submitted(alpaca_client, market(50))
+    submitted(alpaca_client, market(50, SELL))
 
     assert alpaca.account().cash == 100000 - 1
-
-
-def stop(quantity: int, price: float) -> StopOrderRequest:
-    return StopOrderRequest(
-        symbol="ACME", qty=quantity, side=SELL, time_in_force=GTC, stop_price=price
-    )
 
 
 REFUSED: dict[str, tuple[Any, int, int, str, set[str]]] = {
@@ -260,20 +207,20 @@ REFUSED: dict[str, tuple[Any, int, int, str, set[str]]] = {
     ("request_", "status", "code", "message", "extras"), REFUSED.values(), ids=REFUSED
 )
 def test_a_refusal_has_the_brokers_own_body(
-    client: TradingClient,
+    alpaca_client: TradingClient,
     request_: Any,
     status: int,
     code: int,
     message: str,
     extras: set[str],
 ) -> None:
-    submitted(client, market(5))
-    submitted(client, stop(4, 90))
-    taken = submitted(client, limit(110, 1, SELL, client_order_id="taken"))
-    client.cancel_order_by_id(taken.id)
+    submitted(alpaca_client, market(5))
+    submitted(alpaca_client, stop(4, 90))
+    taken = submitted(alpaca_client, limit(110, 1, SELL, client_order_id="taken"))
+    alpaca_client.cancel_order_by_id(taken.id)
 
     with pytest.raises(APIError) as refused:
-        client.submit_order(request_)
+        alpaca_client.submit_order(request_)
 
     assert (refusal(refused).status_code, refusal(refused).json()["code"]) == (status, code)
     assert message in refusal(refused).json()["message"]
@@ -282,9 +229,9 @@ def test_a_refusal_has_the_brokers_own_body(
 
 
 def test_what_is_not_there_is_404_and_a_closed_order_cannot_be_cancelled(
-    client: TradingClient,
+    alpaca_client: TradingClient,
 ) -> None:
-    filled = submitted(client, market(1))
+    filled = submitted(alpaca_client, market(1))
     for path in (
         "/orders/00000000-0000-4000-8000-000000000000",
         "/orders:by_client_order_id?client_order_id=never",
@@ -292,47 +239,47 @@ def test_what_is_not_there_is_404_and_a_closed_order_cannot_be_cancelled(
         "/assets/NOSUCH",
     ):
         with pytest.raises(APIError) as absent:
-            raw(client, path)
+            raw(alpaca_client, path)
         assert (refusal(absent).status_code, refusal(absent).json()["code"]) == (404, 40410000)
     with pytest.raises(APIError) as late:
-        client.cancel_order_by_id(filled.id)
+        alpaca_client.cancel_order_by_id(filled.id)
 
     assert (refusal(late).status_code, refusal(late).json()["code"]) == (422, 42210000)
     assert refusal(late).json()["message"] == 'order is already in "filled" state'
 
 
-def test_other_keys_are_refused(client: TradingClient, alpaca: AlpacaVenue) -> None:
+def test_other_keys_are_refused(alpaca_client: TradingClient, alpaca: AlpacaVenue) -> None:
     alpaca.change_keys("another", "pair")
 
     with pytest.raises(APIError) as refused:
-        client.get_account()
+        alpaca_client.get_account()
 
     assert (refusal(refused).status_code, refusal(refused).json()["code"]) == (401, 40110000)
 
 
 def test_a_blocked_account_is_shown_and_takes_no_order(
-    client: TradingClient, alpaca: AlpacaVenue
+    alpaca_client: TradingClient, alpaca: AlpacaVenue
 ) -> None:
     alpaca.change_account(account_blocked=True, id="00000000-0000-4000-8000-000000000001")
-    account = client.get_account()
+    account = alpaca_client.get_account()
 
     assert isinstance(account, TradeAccount)
     assert account.account_blocked
     assert str(account.id) == "00000000-0000-4000-8000-000000000001"
     with pytest.raises(APIError, match="not allowed to trade"):
-        client.submit_order(market(1))
+        alpaca_client.submit_order(market(1))
 
 
 def test_the_201st_request_of_a_minute_is_too_many(
-    client: TradingClient, alpaca: AlpacaVenue
+    alpaca_client: TradingClient, alpaca: AlpacaVenue
 ) -> None:
     alpaca.limit_rate(2)
-    client.get_clock()
-    client.get_clock()
+    alpaca_client.get_clock()
+    alpaca_client.get_clock()
     with pytest.raises(APIError) as many:
-        client.get_clock()
+        alpaca_client.get_clock()
     alpaca.trade(100)
-    client.get_clock()
+    alpaca_client.get_clock()
 
     assert refusal(many).status_code == 429
     assert refusal(many).headers["X-RateLimit-Limit"] == "2"
@@ -340,12 +287,12 @@ def test_the_201st_request_of_a_minute_is_too_many(
 
 
 def test_the_clock_follows_closures_and_the_calendar_half_days(
-    client: TradingClient, alpaca: AlpacaVenue
+    alpaca_client: TradingClient, alpaca: AlpacaVenue
 ) -> None:
-    before = raw(client, "/clock")
+    before = raw(alpaca_client, "/clock")
     alpaca.close_exchange(minutes=30)
-    after = raw(client, "/clock")
-    days = raw(client, "/calendar", start="2026-11-26", end="2026-11-27")
+    after = raw(alpaca_client, "/clock")
+    days = raw(alpaca_client, "/calendar", start="2026-11-26", end="2026-11-27")
 
     assert (before["is_open"], after["is_open"]) == (True, False)
     assert before["timestamp"] == "2026-06-15T10:00:00.000000417-04:00"
@@ -353,14 +300,14 @@ def test_the_clock_follows_closures_and_the_calendar_half_days(
 
 
 def test_what_happens_behind_the_agents_back_is_seen(
-    client: TradingClient, alpaca: AlpacaVenue
+    alpaca_client: TradingClient, alpaca: AlpacaVenue
 ) -> None:
-    kept, lost = submitted(client, limit(90)), submitted(client, limit(91))
+    kept, lost = submitted(alpaca_client, limit(90)), submitted(alpaca_client, limit(91))
     alpaca.cancel(str(kept.id))
     alpaca.drop(str(lost.id))
     alpaca.trade_by_somebody_else(Side.BUY, 7, 100)
 
-    statuses = {o.id: o.status for o in listed(client, QueryOrderStatus.ALL)}
+    statuses = {o.id: o.status for o in listed(alpaca_client, QueryOrderStatus.ALL)}
 
     assert statuses.get(kept.id) == "canceled"
     assert lost.id not in statuses
@@ -368,9 +315,11 @@ def test_what_happens_behind_the_agents_back_is_seen(
     assert OrderStatus.FILLED in {order.status for order in alpaca.orders()}
 
 
-def test_requests_are_logged_without_keys(client: TradingClient, alpaca: AlpacaVenue) -> None:
-    client.get_account()
-    submitted(client, market(1))
+def test_requests_are_logged_without_keys(
+    alpaca_client: TradingClient, alpaca: AlpacaVenue
+) -> None:
+    alpaca_client.get_account()
+    submitted(alpaca_client, market(1))
 
     asked = alpaca.requests(forget=True)
 

@@ -97,9 +97,9 @@ class SimulatedMarket(MemoryReplay):
             return session.closes_at
         return self.calendar.next_session(self.calendar.exchange_date(at)).closes_at
 
-    def minutes(self, symbol: str, start: datetime, end: datetime) -> list[Bar]:
-        """Return the minutes that began from `start` up to and with `end`."""
-        return [bar for bar in self._bars[symbol] if start <= bar.start <= end]
+    def minutes(self, symbol: str) -> list[Bar]:
+        """Return every minute that was written, oldest first."""
+        return self._bars[symbol]
 
     def days(self, symbol: str, now: datetime) -> list[Bar]:
         """Return the daily bars, oldest first, the one under way included."""

@@ -276,7 +276,7 @@ def _is_asked_for(book: Book, order: BookOrder, request: Request) -> bool:
     is_open = book.status(order) in OPEN_STATUSES
     status = query.get("status", "open")
     symbols = query.get("symbols")
-    after, until = _moment(query.get("after")), _moment(query.get("until"))
+    after, until = read_moment(query.get("after")), read_moment(query.get("until"))
     before_order = _sequence(book, query.get("before_order_id"))
     after_order = _sequence(book, query.get("after_order_id"))
     return (
@@ -312,7 +312,7 @@ def _fills(book: Book) -> list[tuple[Fill, Json]]:
 
 def _happened(fill: Fill, request: Request, simulation: Simulation) -> bool:
     query = request.query
-    after, until = _moment(query.get("after")), _moment(query.get("until"))
+    after, until = read_moment(query.get("after")), read_moment(query.get("until"))
     day = query.get("date", "")[:10]
     own_day = simulation.market.calendar.exchange_date(fill.at).isoformat()
     return (
@@ -344,7 +344,8 @@ def _uuid(name: str) -> str:
         raise refuse(422, BAD_PARAMETER, f"order_id is missing or invalid: {name}") from None
 
 
-def _moment(text: str | None) -> datetime | None:
+def read_moment(text: str | None) -> datetime | None:
+    """Read a parameter that is a time; raise Refused."""
     if not text:
         return None
     try:
