@@ -16,7 +16,7 @@ where the venue injects none, are skipped with the reason; nothing else may be.
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from typing import Protocol, cast
@@ -207,12 +207,12 @@ class BrokerContract(ABC):
         half = await _look_up(venue, entry)
         half_filled = await _leg_statuses(venue, entry)
         await venue.minute(99, 99, 98, 99)
-        filled = await _leg_statuses(venue, entry)
+        filled = await venue.broker.orders(only_open=True)
 
         assert unfilled == {OrderStatus.HELD}
         assert half.status is OrderStatus.PARTIALLY_FILLED
         assert half_filled == {OrderStatus.HELD}
-        assert filled == {OrderStatus.ACCEPTED}
+        assert _are_in_force(filled)
 
     async def test_c09_an_order_is_found_by_its_client_order_id(self, venue: Venue) -> None:
         request = _limit(venue, 99)
@@ -516,7 +516,7 @@ class BrokerContract(ABC):
         resting = await venue.broker.orders(only_open=True)
         await venue.minute(100, 111, 100, 111)
 
-        assert {order.status for order in resting} == {OrderStatus.ACCEPTED}
+        assert _are_in_force(resting)
         assert {(o.limit_price, o.stop_price) for o in resting} == {
             (Decimal(110), None),
             (None, Decimal(90)),
@@ -667,6 +667,16 @@ async def _leg_statuses(venue: Venue, entry: Order) -> set[OrderStatus]:
         for order in await venue.broker.orders(only_open=False)
         if order.parent_order_id == entry.broker_order_id
     }
+
+
+def _are_in_force(pair: Sequence[Order]) -> bool:
+    """Whether a target works with a stop beside it, which some brokers show as HELD until it is triggered."""
+    statuses = {order.order_type: order.status for order in pair}
+    return (
+        len(pair) == 2
+        and statuses.get(OrderType.LIMIT) is OrderStatus.ACCEPTED
+        and statuses.get(OrderType.STOP) in {OrderStatus.ACCEPTED, OrderStatus.HELD}
+    )
 
 
 def _needs(venue: Venue, ability: OrderType | OrderClass) -> None:
