@@ -83,9 +83,9 @@ def stop(quantity: int, price: float) -> StopOrderRequest:
 class _Bounded(HTTPAdapter):
     """Gives every request a bound, which the client does not."""
 
-    def send(self, request: PreparedRequest, **others: Any) -> Response:
+    def send(self, request: PreparedRequest, *args: Any, **others: Any) -> Response:
         bounded: dict[str, Any] = others | {"timeout": TIMEOUT_SECONDS}
-        return super().send(request, **bounded)
+        return super().send(request, *args, **bounded)
 
 
 def open_client(venue: AlpacaVenue) -> TradingClient:

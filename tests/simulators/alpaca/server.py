@@ -199,7 +199,7 @@ class ControlHandler(_Handler):
 
     def do_POST(self) -> None:
         request, simulation = self.received(), self.server.simulation
-        name, said = request.path.removeprefix("/_control/"), request.json()
+        name, said = request.path.removeprefix("/_control/"), json.loads(request.body)
         if name == "listen":
             assert self.server.simulator is not None
             self.server.simulator.listen(listens=said["listens"])
