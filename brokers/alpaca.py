@@ -12,7 +12,7 @@ from typing import TypeVar
 from urllib.parse import quote, urlsplit
 
 from brokers import alpaca_errors, alpaca_wire
-from brokers.alpaca_books import AlpacaBooks
+from brokers.alpaca_books import PAGE, AlpacaBooks
 from brokers.alpaca_requests import ALPACA_CAPABILITIES, order_body, replacement_body
 from brokers.alpaca_wire import Unreadable
 from brokers.base import Capabilities
@@ -39,7 +39,13 @@ class AlpacaBroker:
     """Implements `brokers.base.Broker` on one Alpaca paper account."""
 
     def __init__(
-        self, settings: AlpacaSettings, keys: AlpacaKeys, share: RequestShare, clock: Clock
+        self,
+        settings: AlpacaSettings,
+        keys: AlpacaKeys,
+        share: RequestShare,
+        clock: Clock,
+        *,
+        page_size: int = PAGE,
     ) -> None:
         """Take how to reach it; nothing is connected before the first call.
 
@@ -54,7 +60,7 @@ class AlpacaBroker:
         self._settings: AlpacaSettings = settings
         self._clock: Clock = clock
         self._http: AlpacaHttp = AlpacaHttp(settings, keys, settings.trading_url, share)
-        self._books: AlpacaBooks = AlpacaBooks(self._http)
+        self._books: AlpacaBooks = AlpacaBooks(self._http, page_size=page_size)
 
     @property
     def capabilities(self) -> Capabilities:

@@ -30,9 +30,11 @@ _FEW = 2
 class AlpacaBooks:
     """The orders and fills of one account."""
 
-    def __init__(self, http: AlpacaHttp) -> None:
-        """Take the connection."""
+    def __init__(self, http: AlpacaHttp, *, page_size: int = PAGE) -> None:
+        """Take the connection, and how many orders to ask for at once."""
         self._http: AlpacaHttp = http
+        self._page: int = min(page_size, PAGE)
+        self._fill_page: int = min(page_size, FILL_PAGE)
         self._fills: dict[str, tuple[Fill, ...]] = {}
 
     async def orders(
@@ -92,7 +94,7 @@ class AlpacaBooks:
     ) -> None:
         """Read a list to its end, newest first, or until nothing is lacking any more."""
         while True:
-            page = {"limit": str(PAGE), "direction": "desc", "nested": "false", **query}
+            page = {"limit": str(self._page), "direction": "desc", "nested": "false", **query}
             if until is not None:
                 page["until"] = _written(until)
             found = [alpaca_wire.row(o) for o in alpaca_wire.rows(await self._get_orders(page))]
@@ -100,10 +102,12 @@ class AlpacaBooks:
             for row in found:
                 rows.setdefault(row.order.broker_order_id, row)
             is_enough = lacking and all(_is_explained(one, rows) for one in lacking)
-            if len(found) < PAGE or is_enough:
+            if len(found) < self._page or is_enough:
                 return
             if len(rows) == known:
-                raise Unreadable(f"Alpaca's list of orders has more than {PAGE} of one moment")
+                raise Unreadable(
+                    f"Alpaca's list of orders has more than {self._page} of one moment"
+                )
             # those of the same moment come again, since the end of a page can fall between them
             until = min(row.order.submitted_at for row in found) + _MICROSECOND
 
@@ -149,13 +153,13 @@ class AlpacaBooks:
 
     async def _read_fills(self, query: Mapping[str, str]) -> None:
         found: dict[str, Fill] = {}
-        page = {"direction": "asc", "page_size": str(FILL_PAGE), **query}
+        page = {"direction": "asc", "page_size": str(self._fill_page), **query}
         while True:
             bodies = alpaca_wire.rows(await self._http.get("/account/activities/FILL", page))
             fills = [fill for body in bodies if (fill := alpaca_wire.fill(body)) is not None]
             known = len(found)
             found |= {fill.fill_id: fill for fill in fills}
-            if len(bodies) < FILL_PAGE:
+            if len(bodies) < self._fill_page:
                 break
             if len(found) == known:
                 raise Unreadable("Alpaca's list of fills does not go on")
