@@ -140,8 +140,8 @@ class LifeCases(ABC):
 
     async def test_c56_a_quantity_that_is_no_number_of_lots_is_refused(self, venue: Venue) -> None:
         for quantity in {0, -1, venue.lot_size // 2, venue.lot_size * 3 // 2} - {venue.lot_size}:
+            wrong = replace(limit(venue, 99), quantity=quantity)
             with pytest.raises(OrderRejected):
-                wrong = replace(limit(venue, 99), quantity=quantity)
                 await venue.broker.place_order(approved(wrong))
 
         assert await venue.broker.orders(only_open=False) == ()
