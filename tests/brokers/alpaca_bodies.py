@@ -102,7 +102,8 @@ class Ledger:
             one
             for one in sorted(self.orders, key=lambda o: o["submitted_at"], reverse=True)
             if (query["status"] == "all" or one["status"] not in closed)
-            and query.get("after", "") < one["submitted_at"] < query.get("until", "9")
+            and _exact(query.get("after", "0")) < _exact(one["submitted_at"])
+            and _exact(one["submitted_at"]) < _exact(query.get("until", "9"))
         ]
         if query["nested"] == "true":
             found = [one for one in found if one.get("nested_in") is None]
@@ -110,8 +111,16 @@ class Ledger:
 
     def _page_of_fills(self, query: dict[str, str]) -> list[Json]:
         found = [f for f in self.fills if query.get("order_id", f["order_id"]) == f["order_id"]]
-        found = [f for f in found if f["transaction_time"] > query.get("after", "")]
+        found = [
+            f for f in found if _exact(f["transaction_time"]) > _exact(query.get("after", "0"))
+        ]
         token = query.get("page_token")
         ids = [f["id"] for f in found]
         begin = 0 if token is None else ids.index(token) + 1
         return found[begin : begin + int(query["page_size"])]
+
+
+def _exact(moment: str) -> tuple[str, str]:
+    """Return a time in UTC so that nanoseconds compare."""
+    seconds, _, fraction = moment.removesuffix("Z").partition(".")
+    return seconds, fraction.ljust(9, "0")

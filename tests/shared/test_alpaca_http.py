@@ -281,6 +281,16 @@ async def test_closing_cuts_what_is_under_way_and_leaves_no_thread_and_no_socket
     assert len(server.asked) == 4
 
 
+async def test_closing_closes_a_connection_that_waits_for_its_next_use(server: Wire) -> None:
+    server.otherwise = says({})
+    async with connected(server.url) as http:
+        await http.get("/account")
+        waiting = _sockets_to(server)
+    await server.until_quiet()
+
+    assert (waiting, _sockets_to(server)) == (1, 0)
+
+
 def _sockets_to(server: Wire) -> int:
     port = int(server.url.rpartition(":")[2])
     found = psutil.Process().net_connections("tcp4")
