@@ -81,6 +81,8 @@ ROUTES = (
         for pattern, endpoint in data.ENDPOINTS.items()
     ),
 )
+SHORTEST_SLOW_BODY = 200
+"""Blanks after a shorter one, so that an empty list takes its time too."""
 SECRET_HEADERS = frozenset({"apca-api-key-id", "apca-api-secret-key", "authorization"})
 
 
@@ -204,6 +206,9 @@ def _altered(simulation: Simulation, request: Request, fault: WireFault, answer:
     match fault.wire:
         case Wire.CHANGE:
             return replace(answer, body=changed(answer.body, fault.fields))
+        case Wire.SLOW_BODY if answer.content:
+            text = answer.content.decode().ljust(SHORTEST_SLOW_BODY)
+            return replace(answer, text=text)
         case Wire.STALE:
             return simulation.answers.get(_question(request), answer)
         case Wire.ANSWER | Wire.GARBAGE | Wire.EMPTY:

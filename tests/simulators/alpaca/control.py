@@ -1,7 +1,7 @@
 """The channel through which a test moves the market, injects faults and reads the truth."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, is_dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, cast
@@ -156,7 +156,7 @@ def account(simulation: Simulation, said: Json) -> Any:
     """Tell the money."""
     del said
     simulation.advance()
-    return simulation.exchange.account()
+    return replace(simulation.exchange.account(), account_id=simulation.account_id)
 
 
 def requests(simulation: Simulation, said: Json) -> Any:

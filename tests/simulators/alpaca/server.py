@@ -161,12 +161,12 @@ class BrokerHandler(_Handler):
                 self.wfile.write(head + answer.content[: len(answer.content) // 2])
                 self._wait(fault.seconds)
                 self._reset()
-            case Wire.SLOW_HEADER:
-                self._drip(head, fault.seconds)
-                self.wfile.write(answer.content)
-            case Wire.SLOW_BODY:
+            case Wire.SLOW_BODY if answer.content:
                 self.wfile.write(head)
                 self._drip(answer.content, fault.seconds)
+            case Wire.SLOW_HEADER | Wire.SLOW_BODY:
+                self._drip(head, fault.seconds)
+                self.wfile.write(answer.content)
             case _:
                 self._wait(fault.seconds)
                 self.send(answer)

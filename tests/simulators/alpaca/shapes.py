@@ -73,9 +73,12 @@ class Book:
     def order(self, order: BookOrder, *, nested: bool) -> Json:
         """Write an order, with its legs in it where they are asked for."""
         legs = self.legs(order) if nested else ()
-        return self._flat(order) | {
-            "legs": [self._flat(leg) | {"legs": None} for leg in legs] or None
-        }
+        return self._flat(order) | {"legs": [self._leg(leg) for leg in legs] or None}
+
+    def _leg(self, order: BookOrder) -> Json:
+        shown = self._flat(order) | {"legs": None}
+        del shown["expires_at"]
+        return shown
 
     def _flat(self, order: BookOrder) -> Json:
         fills = self.fills.get(order.broker_order_id, ())

@@ -76,7 +76,7 @@ class Wire(StrEnum):
     SLOW_HEADER = "slow_header"
     """The true answer, its head byte by byte, `seconds` apart."""
     SLOW_BODY = "slow_body"
-    """The true answer, its body byte by byte, `seconds` apart."""
+    """The true answer, its body byte by byte, `seconds` apart; the head where there is no body."""
     RESET_IN_BODY = "reset_in_body"
     """Half of the true body, then a reset."""
     GARBAGE = "garbage"
