@@ -24,6 +24,7 @@ from tests.brokers.approvals import approved, approved_cancel
 from tests.brokers.contract import BrokerContract, Venue
 from tests.brokers.contract_venue import Breakage
 from tests.brokers.order_requests import bracket, buy, oco, sell, stop
+from tests.simulators.alpaca.specification import Specification
 
 
 class TestAlpacaBroker(BrokerContract):
@@ -176,6 +177,44 @@ async def test_a_look_at_the_open_orders_costs_two_requests_however_many_symbols
     await broker.disconnect()
 
     assert asked == ["/v2/orders", "/v2/orders"]
+
+
+async def test_every_request_of_the_adapter_is_as_the_official_specification_has_it(
+    venue: ConnectedVenue,
+) -> None:
+    broker = venue.broker
+    for request in (bracket(5, 99, take_profit=None), buy(1, 98)):
+        order = await place(venue, request)
+        await broker.cancel_order(approved_cancel(order.broker_order_id))
+    first = await place(venue, bracket(5, 101))
+    await venue.minute(100)
+    target = next(o for o in await broker.orders(only_open=True) if o.limit_price == 110)
+    moved = replace(sell(5, 99, replaces=target.broker_order_id), symbol=venue.symbol)
+    await broker.replace_order(approved(moved))
+    await venue.minute(100)
+    await place(venue, buy(5))
+    await venue.minute(100)
+    await place(venue, oco(5))
+    since = first.submitted_at
+    await broker.orders(only_open=False, since=since)
+    await broker.order_by_client_id(first.client_order_id or "")
+    await broker.account()
+    await broker.positions()
+    await broker.instrument(venue.symbol)
+    await broker.market_clock()
+
+    asked = venue.requests()
+    assert {(r["method"], r["path"].split("/")[2].split(":")[0]) for r in asked} >= {
+        ("POST", "orders"),
+        ("PATCH", "orders"),
+        ("DELETE", "orders"),
+        ("GET", "account"),
+        ("GET", "assets"),
+        ("GET", "clock"),
+        ("GET", "orders"),
+        ("GET", "positions"),
+    }
+    assert Specification().wrong_with_log(asked) == []
 
 
 @pytest.mark.parametrize(
