@@ -40,6 +40,7 @@ docs: $(VENV)/.ready-dev ## Renew the generated parts of the README and the cron
 lock: $(VENV)/.ready-dev ## Pin what requirements*.in name, with hashes
 	$(BIN)/uv pip compile -q --generate-hashes --universal --python-version 3.11 --no-header requirements.in -o requirements.txt
 	$(BIN)/uv pip compile -q --generate-hashes --universal --python-version 3.11 --no-header requirements-dev.in -o requirements-dev.txt
+	$(BIN)/uv pip compile -q --no-deps --generate-hashes --universal --python-version 3.11 --no-header requirements-specification.in -o requirements-specification.txt
 
 CARE = $(BIN)/python -m shared.care $(if $(AGENT),--agent "$(AGENT)")
 
@@ -69,6 +70,8 @@ $(VENV)/.ready: requirements.txt
 	@$(BIN)/python -m compileall -q *.py brokers market shared rehearsal
 	@touch $@
 
-$(VENV)/.ready-dev: requirements-dev.txt $(VENV)/.ready
+# The specification is a server's package of which only two files are read: none of its dependencies come along.
+$(VENV)/.ready-dev: requirements-dev.txt requirements-specification.txt $(VENV)/.ready
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-specification.txt
 	@touch $@

@@ -104,6 +104,8 @@ PURE = {
     "shared.redaction",
     "shared.schedule",
     "shared.watch",
+    "brokers.alpaca_requests",
+    "brokers.alpaca_wire",
     "brokers.drafts",
     "brokers.exposure",
     "brokers.fees",
@@ -128,6 +130,7 @@ PURE_MAY_IMPORT = {
     "uuid.UUID",
     "shared.yaml_positions.KeyPath",
     "brokers.base",
+    "brokers.paper_rules.RejectCode",
     "market.base",
 }  # fmt: skip
 

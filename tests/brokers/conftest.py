@@ -2,4 +2,9 @@
 
 import pytest
 
-pytest.register_assert_rewrite("tests.brokers.contract")
+pytest.register_assert_rewrite(
+    "tests.brokers.contract",
+    "tests.brokers.contract_failures",
+    "tests.brokers.contract_lives",
+    "tests.brokers.contract_venue",
+)

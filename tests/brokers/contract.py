@@ -1,6 +1,8 @@
 """What every broker adapter must do, whatever its wire: one class of numbered cases.
 
-To run it on an adapter of your own, subclass it and give it one fixture::
+To run it on an adapter of your own, here or in a project of yours that has this one on its path, write a
+harness with the members of `Venue` (tests/brokers/contract_venue.py says what each has to do), subclass the
+suite and give it one fixture::
 
     class TestMyBroker(BrokerContract):
         @pytest.fixture
@@ -9,22 +11,26 @@ To run it on an adapter of your own, subclass it and give it one fixture::
             yield MyVenue(...)
             ...stop both...
 
-`Venue` is the whole harness: the connected broker, one symbol that trades at 100 in an open session, and a
-way to let a minute of trading go by. Cases that the adapter's Capabilities rule out, and those about faults
-where the venue injects none, are skipped with the reason; nothing else may be.
+`Venue` is the whole harness: the connected broker, one symbol that trades at 100 in an open session, a way to
+let a minute of trading and a night go by, and a way to let answers go wrong. `alpaca_venue.py` is a harness
+for an adapter over HTTP, `paper_venue.py` one for an adapter in this process; each is a page long. pytest has
+to run with `asyncio_mode = "auto"`, and a conftest.py beside the tests has to rewrite the asserts of the
+suite's modules, as tests/brokers/conftest.py does.
+
+Cases that the adapter's Capabilities rule out, and those about faults where the venue injects none (`faults`
+is None, `breaks` or `refuses_connections` says False), are skipped with the reason; nothing else may be. The
+cases are C1 to C36 here, C37 to C47 in contract_failures.py, C48 to C60 in contract_lives.py.
 """
 
-import itertools
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from decimal import Decimal
-from typing import Protocol, cast
+from typing import cast
 
 import pytest
 
-from brokers.base import Broker
-from brokers.faults import Fault, FaultKind, Faults, Operation
+from brokers.faults import Fault, FaultKind, Operation
 from shared.errors import (
     BrokerUnavailable,
     CatalystError,
@@ -43,52 +49,29 @@ from shared.models import (
     TimeInForce,
 )
 from tests.brokers.approvals import approved, approved_cancel
+from tests.brokers.contract_failures import FailureCases
+from tests.brokers.contract_lives import LifeCases
+from tests.brokers.contract_venue import (
+    Venue,
+    are_in_force,
+    bracket,
+    hold,
+    hold_with_bracket,
+    inject,
+    leg_statuses,
+    limit,
+    look_up,
+    market,
+    needs,
+    needs_replace,
+    next_id,
+    stop,
+)
 
-_numbers = itertools.count(1)
-
-
-class Venue(Protocol):
-    """An adapter connected to a market that the suite moves.
-
-    At the start the session is open with hours to go, the symbol last traded at 100 with bid and ask less
-    than half away, the account is paper, holds nothing and can buy a hundred lots.
-    """
-
-    @property
-    def broker(self) -> Broker:
-        """The adapter under test."""
-        ...
-
-    @property
-    def symbol(self) -> str:
-        """A stock whose tick divides 1."""
-        ...
-
-    @property
-    def lot_size(self) -> int:
-        """Its board lot."""
-        ...
-
-    @property
-    def currency(self) -> str:
-        """The account's currency."""
-        ...
-
-    @property
-    def faults(self) -> Faults | None:
-        """The script that the simulator behind the adapter obeys; None where faults cannot be injected."""
-        ...
-
-    async def minute(self, *prices: int, lots: int = 1000) -> None:
-        """Let one minute go by with these prices (open, high, low, close, or one for all) and volume.
-
-        One order may have at least a hundredth of the volume and at most a fifth; a minute of the default
-        volume fills every order of this suite.
-        """
-        ...
+__all__ = ["BrokerContract", "Venue"]
 
 
-class BrokerContract(ABC):
+class BrokerContract(FailureCases, LifeCases):
     """The cases; C-numbers are stable, a case that goes takes its number along."""
 
     @pytest.fixture
@@ -117,7 +100,7 @@ class BrokerContract(ABC):
     async def test_c03_a_bought_position_is_a_signed_decimal_with_its_price(
         self, venue: Venue
     ) -> None:
-        await _hold(venue, lots=3)
+        await hold(venue, lots=3)
 
         (position,) = await venue.broker.positions()
 
@@ -130,7 +113,7 @@ class BrokerContract(ABC):
     async def test_c04_a_limit_below_the_market_rests_and_is_listed_as_it_was_sent(
         self, venue: Venue
     ) -> None:
-        request = _limit(venue, 99, lots=2)
+        request = limit(venue, 99, lots=2)
         placed = await venue.broker.place_order(approved(request))
 
         (order,) = await venue.broker.orders(only_open=True)
@@ -153,7 +136,7 @@ class BrokerContract(ABC):
     ) -> None:
         before = await venue.broker.account()
 
-        order = await _hold(venue, lots=2)
+        order = await hold(venue, lots=2)
         account = await venue.broker.account()
 
         assert order.status is OrderStatus.FILLED
@@ -164,14 +147,14 @@ class BrokerContract(ABC):
     async def test_c06_a_stop_rests_until_the_price_falls_to_it_and_then_sells(
         self, venue: Venue
     ) -> None:
-        _needs(venue, OrderType.STOP)
-        await _hold(venue, lots=2)
-        stop = await venue.broker.place_order(approved(_stop(venue, 95, lots=2)))
+        needs(venue, OrderType.STOP)
+        await hold(venue, lots=2)
+        resting_stop = await venue.broker.place_order(approved(stop(venue, 95, lots=2)))
 
         await venue.minute(100, 100, 96, 97)
-        resting = await _look_up(venue, stop)
+        resting = await look_up(venue, resting_stop)
         await venue.minute(97, 97, 94, 94)
-        sold = await _look_up(venue, stop)
+        sold = await look_up(venue, resting_stop)
 
         assert (resting.status, resting.stop_price) == (OrderStatus.ACCEPTED, 95)
         assert sold.status is OrderStatus.FILLED
@@ -180,8 +163,8 @@ class BrokerContract(ABC):
     async def test_c07_a_brackets_legs_are_listed_after_it_as_orders_of_their_own(
         self, venue: Venue
     ) -> None:
-        _needs(venue, OrderClass.BRACKET)
-        entry = await venue.broker.place_order(approved(_bracket(venue, 99)))
+        needs(venue, OrderClass.BRACKET)
+        entry = await venue.broker.place_order(approved(bracket(venue, 99)))
 
         listed = await venue.broker.orders(only_open=True)
 
@@ -198,24 +181,24 @@ class BrokerContract(ABC):
     async def test_c08_legs_are_held_until_the_entry_has_filled_completely(
         self, venue: Venue
     ) -> None:
-        _needs(venue, OrderClass.BRACKET)
+        needs(venue, OrderClass.BRACKET)
         if venue.broker.capabilities.legs_active_after != "complete_fill":
             pytest.skip("legs protect from the first fill on")
-        entry = await venue.broker.place_order(approved(_bracket(venue, 99, lots=50)))
-        unfilled = await _leg_statuses(venue, entry)
+        entry = await venue.broker.place_order(approved(bracket(venue, 99, lots=50)))
+        unfilled = await leg_statuses(venue, entry)
         await venue.minute(99, 99, 98, 99, lots=20)
-        half = await _look_up(venue, entry)
-        half_filled = await _leg_statuses(venue, entry)
+        half = await look_up(venue, entry)
+        half_filled = await leg_statuses(venue, entry)
         await venue.minute(99, 99, 98, 99)
-        filled = await _leg_statuses(venue, entry)
+        filled = await venue.broker.orders(only_open=True)
 
         assert unfilled == {OrderStatus.HELD}
         assert half.status is OrderStatus.PARTIALLY_FILLED
         assert half_filled == {OrderStatus.HELD}
-        assert filled == {OrderStatus.ACCEPTED}
+        assert are_in_force(filled)
 
     async def test_c09_an_order_is_found_by_its_client_order_id(self, venue: Venue) -> None:
-        request = _limit(venue, 99)
+        request = limit(venue, 99)
         placed = await venue.broker.place_order(approved(request))
 
         found = await venue.broker.order_by_client_id(request.client_order_id)
@@ -232,7 +215,7 @@ class BrokerContract(ABC):
     ) -> None:
         if not venue.broker.capabilities.client_order_ids_unique:
             pytest.skip("the broker takes a client order id twice")
-        request = _limit(venue, 99)
+        request = limit(venue, 99)
         first = await venue.broker.place_order(approved(request))
         with pytest.raises(OrderRejected):
             await venue.broker.place_order(approved(request))
@@ -246,19 +229,17 @@ class BrokerContract(ABC):
         self, venue: Venue
     ) -> None:
         longest = "x" * venue.broker.capabilities.client_order_id_max_length
-        placed = await venue.broker.place_order(
-            approved(_limit(venue, 99, client_order_id=longest))
-        )
+        placed = await venue.broker.place_order(approved(limit(venue, 99, client_order_id=longest)))
         with pytest.raises(OrderRejected):
             await venue.broker.place_order(
-                approved(_limit(venue, 99, client_order_id=longest + "x"))
+                approved(limit(venue, 99, client_order_id=longest + "x"))
             )
 
         assert placed.client_order_id == longest
         assert len(await venue.broker.orders(only_open=False)) == 1
 
     async def test_c13_a_refused_order_says_why_and_leaves_nothing(self, venue: Venue) -> None:
-        request = _limit(venue, 99, lots=1_000_000)
+        request = limit(venue, 99, lots=1_000_000)
         before = await venue.broker.account()
 
         with pytest.raises(OrderRejected) as refused:
@@ -272,8 +253,8 @@ class BrokerContract(ABC):
     async def test_c14_a_lost_reply_is_an_unknown_outcome_and_the_order_is_found_by_its_id(
         self, venue: Venue
     ) -> None:
-        _inject(venue, Fault(operation=Operation.PLACE, kind=FaultKind.DROP_REPLY))
-        request = _limit(venue, 99)
+        inject(venue, Fault(operation=Operation.PLACE, kind=FaultKind.DROP_REPLY))
+        request = limit(venue, 99)
 
         with pytest.raises(OrderOutcomeUnknown):
             await venue.broker.place_order(approved(request))
@@ -286,8 +267,8 @@ class BrokerContract(ABC):
     async def test_c15_an_order_that_never_arrived_is_an_unknown_outcome_and_provably_absent(
         self, venue: Venue
     ) -> None:
-        _inject(venue, Fault(operation=Operation.PLACE, kind=FaultKind.TIME_OUT))
-        request = _limit(venue, 99)
+        inject(venue, Fault(operation=Operation.PLACE, kind=FaultKind.TIME_OUT))
+        request = limit(venue, 99)
 
         with pytest.raises(OrderOutcomeUnknown):
             await venue.broker.place_order(approved(request))
@@ -299,10 +280,10 @@ class BrokerContract(ABC):
         self, venue: Venue
     ) -> None:
         before = await venue.broker.account()
-        placed = await venue.broker.place_order(approved(_limit(venue, 99)))
+        placed = await venue.broker.place_order(approved(limit(venue, 99)))
 
         await venue.broker.cancel_order(approved_cancel(placed.broker_order_id))
-        order = await _look_up(venue, placed)
+        order = await look_up(venue, placed)
         after = await venue.broker.account()
 
         assert order.status is OrderStatus.CANCELED
@@ -310,7 +291,7 @@ class BrokerContract(ABC):
         assert after.buying_power == before.buying_power
 
     async def test_c17_a_closed_order_cannot_be_cancelled_again(self, venue: Venue) -> None:
-        placed = await venue.broker.place_order(approved(_limit(venue, 99)))
+        placed = await venue.broker.place_order(approved(limit(venue, 99)))
         await venue.broker.cancel_order(approved_cancel(placed.broker_order_id))
 
         with pytest.raises(OrderRejected):
@@ -319,22 +300,22 @@ class BrokerContract(ABC):
     async def test_c18_a_filled_order_cannot_be_cancelled_and_stays_filled(
         self, venue: Venue
     ) -> None:
-        filled = await _hold(venue, lots=1)
+        filled = await hold(venue, lots=1)
 
         with pytest.raises(OrderRejected):
             await venue.broker.cancel_order(approved_cancel(filled.broker_order_id))
 
-        assert (await _look_up(venue, filled)).status is OrderStatus.FILLED
+        assert (await look_up(venue, filled)).status is OrderStatus.FILLED
 
     async def test_c19_a_replacement_is_a_new_order_and_the_old_one_says_so(
         self, venue: Venue
     ) -> None:
-        _needs_replace(venue)
-        old = await venue.broker.place_order(approved(_limit(venue, 98)))
-        request = _limit(venue, 99, replaces=old.broker_order_id)
+        needs_replace(venue)
+        old = await venue.broker.place_order(approved(limit(venue, 98)))
+        request = limit(venue, 99, replaces=old.broker_order_id)
 
         new = await venue.broker.replace_order(approved(request))
-        old = await _look_up(venue, old)
+        old = await look_up(venue, old)
 
         assert new.broker_order_id != old.broker_order_id
         assert (new.client_order_id, new.limit_price) == (request.client_order_id, 99)
@@ -346,10 +327,10 @@ class BrokerContract(ABC):
     async def test_c20_a_partial_fill_shows_what_filled_and_leaves_the_rest_working(
         self, venue: Venue
     ) -> None:
-        placed = await venue.broker.place_order(approved(_limit(venue, 99, lots=50)))
+        placed = await venue.broker.place_order(approved(limit(venue, 99, lots=50)))
         await venue.minute(99, 99, 98, 99, lots=100)
 
-        order = await _look_up(venue, placed)
+        order = await look_up(venue, placed)
         (position,) = await venue.broker.positions()
 
         assert order.status is OrderStatus.PARTIALLY_FILLED
@@ -359,10 +340,10 @@ class BrokerContract(ABC):
         assert order.remaining_quantity == order.quantity - order.filled_quantity
 
     async def test_c21_more_than_is_held_cannot_be_sold(self, venue: Venue) -> None:
-        await _hold(venue, lots=2)
+        await hold(venue, lots=2)
 
         with pytest.raises(OrderRejected):
-            await venue.broker.place_order(approved(_market(venue, Side.SELL, lots=3)))
+            await venue.broker.place_order(approved(market(venue, Side.SELL, lots=3)))
 
         assert await venue.broker.orders(only_open=True) == ()
         assert (await venue.broker.positions())[0].quantity == 2 * venue.lot_size
@@ -370,19 +351,19 @@ class BrokerContract(ABC):
     async def test_c22_shares_under_a_resting_sell_cannot_be_sold_twice(self, venue: Venue) -> None:
         if not venue.broker.capabilities.resting_orders_hold_shares:
             pytest.skip("resting orders hold no shares")
-        await _hold(venue, lots=3)
-        await venue.broker.place_order(approved(_limit(venue, 110, lots=2, side=Side.SELL)))
+        await hold(venue, lots=3)
+        await venue.broker.place_order(approved(limit(venue, 110, lots=2, side=Side.SELL)))
 
         (position,) = await venue.broker.positions()
         with pytest.raises(OrderRejected):
-            await venue.broker.place_order(approved(_limit(venue, 111, lots=2, side=Side.SELL)))
+            await venue.broker.place_order(approved(limit(venue, 111, lots=2, side=Side.SELL)))
 
         assert (position.quantity, position.available) == (3 * venue.lot_size, venue.lot_size)
 
     async def test_c23_what_safety_did_not_approve_is_refused_at_run_time_too(
         self, venue: Venue
     ) -> None:
-        request = _limit(venue, 99)
+        request = limit(venue, 99)
         place = cast("Callable[[object], Awaitable[Order]]", venue.broker.place_order)
         replace = cast("Callable[[object], Awaitable[Order]]", venue.broker.replace_order)
         cancel = cast("Callable[[object], Awaitable[Order]]", venue.broker.cancel_order)
@@ -400,18 +381,18 @@ class BrokerContract(ABC):
         await venue.broker.disconnect()
 
         with pytest.raises(BrokerUnavailable):
-            await venue.broker.place_order(approved(_limit(venue, 99)))
+            await venue.broker.place_order(approved(limit(venue, 99)))
 
     async def test_c25_fills_add_up_to_the_filled_quantity_and_its_average_price(
         self, venue: Venue
     ) -> None:
         if not venue.broker.capabilities.reports_fills:
             pytest.skip("the broker lists no fills")
-        placed = await venue.broker.place_order(approved(_limit(venue, 99, lots=60)))
+        placed = await venue.broker.place_order(approved(limit(venue, 99, lots=60)))
         await venue.minute(99, 99, 98, 99, lots=100)
         await venue.minute(98, 99, 97, 98)
 
-        order = await _look_up(venue, placed)
+        order = await look_up(venue, placed)
         value = sum((fill.price * fill.quantity for fill in order.fills), Decimal(0))
 
         assert order.status is OrderStatus.FILLED
@@ -433,11 +414,11 @@ class BrokerContract(ABC):
         assert await venue.broker.instrument("NOSUCH") is None
 
     async def test_c27_only_open_and_since_leave_out_what_is_closed(self, venue: Venue) -> None:
-        gone = await venue.broker.place_order(approved(_limit(venue, 98)))
+        gone = await venue.broker.place_order(approved(limit(venue, 98)))
         await venue.broker.cancel_order(approved_cancel(gone.broker_order_id))
         await venue.minute(100)
         await venue.minute(100)
-        rests = await venue.broker.place_order(approved(_limit(venue, 99)))
+        rests = await venue.broker.place_order(approved(limit(venue, 99)))
         since = rests.submitted_at - timedelta(seconds=30)
 
         open_ids = [o.broker_order_id for o in await venue.broker.orders(only_open=True)]
@@ -452,7 +433,7 @@ class BrokerContract(ABC):
     async def test_c28_a_failed_read_is_unavailable_and_never_empty(
         self, venue: Venue, kind: FaultKind
     ) -> None:
-        await _hold(venue, lots=1)
+        await hold(venue, lots=1)
         reads = {
             Operation.ACCOUNT: venue.broker.account,
             Operation.POSITIONS: venue.broker.positions,
@@ -460,7 +441,7 @@ class BrokerContract(ABC):
             Operation.ORDER_BY_CLIENT_ID: lambda: venue.broker.order_by_client_id("any"),
         }
         for operation, read in reads.items():
-            _inject(venue, Fault(operation=operation, kind=kind))
+            inject(venue, Fault(operation=operation, kind=kind))
             with pytest.raises(BrokerUnavailable):
                 await read()
 
@@ -469,8 +450,8 @@ class BrokerContract(ABC):
     async def test_c29_when_the_stop_fills_the_target_is_gone_and_nothing_is_sold_twice(
         self, venue: Venue
     ) -> None:
-        _needs(venue, OrderClass.BRACKET)
-        await _hold_with_bracket(venue)
+        needs(venue, OrderClass.BRACKET)
+        await hold_with_bracket(venue)
 
         await venue.minute(95, 95, 89, 89)
         await venue.minute(111)
@@ -481,28 +462,28 @@ class BrokerContract(ABC):
     async def test_c30_replacing_the_target_at_a_marketable_price_sells_and_takes_the_stop_away(
         self, venue: Venue
     ) -> None:
-        _needs(venue, OrderClass.BRACKET)
-        _needs_replace(venue)
-        entry = await _hold_with_bracket(venue)
+        needs(venue, OrderClass.BRACKET)
+        needs_replace(venue)
+        entry = await hold_with_bracket(venue)
         target = next(leg for leg in entry.legs if leg.order_type is OrderType.LIMIT)
-        request = _limit(
+        request = limit(
             venue, 99, lots=5, side=Side.SELL, replaces=target.broker_order_id, client="exit"
         )
 
         exit_order = await venue.broker.replace_order(approved(request))
         await venue.minute(100)
 
-        assert (await _look_up(venue, exit_order)).status is OrderStatus.FILLED
+        assert (await look_up(venue, exit_order)).status is OrderStatus.FILLED
         assert await venue.broker.positions() == ()
         assert await venue.broker.orders(only_open=True) == ()
 
     async def test_c31_an_oco_protects_shares_that_are_held_and_one_side_cancels_the_other(
         self, venue: Venue
     ) -> None:
-        _needs(venue, OrderClass.OCO)
-        await _hold(venue, lots=2)
+        needs(venue, OrderClass.OCO)
+        await hold(venue, lots=2)
         request = OrderRequest(
-            client_order_id=_next_id("oco"),
+            client_order_id=next_id("oco"),
             symbol=venue.symbol,
             side=Side.SELL,
             quantity=2 * venue.lot_size,
@@ -516,7 +497,7 @@ class BrokerContract(ABC):
         resting = await venue.broker.orders(only_open=True)
         await venue.minute(100, 111, 100, 111)
 
-        assert {order.status for order in resting} == {OrderStatus.ACCEPTED}
+        assert are_in_force(resting)
         assert {(o.limit_price, o.stop_price) for o in resting} == {
             (Decimal(110), None),
             (None, Decimal(90)),
@@ -526,7 +507,7 @@ class BrokerContract(ABC):
 
     async def test_c32_a_market_order_for_an_unknown_symbol_is_refused(self, venue: Venue) -> None:
         request = OrderRequest(
-            client_order_id=_next_id("unknown"),
+            client_order_id=next_id("unknown"),
             symbol="NOSUCH",
             side=Side.BUY,
             quantity=venue.lot_size,
@@ -540,20 +521,20 @@ class BrokerContract(ABC):
     async def test_c33_a_cancel_whose_reply_is_lost_is_unknown_and_can_be_looked_up(
         self, venue: Venue
     ) -> None:
-        placed = await venue.broker.place_order(approved(_limit(venue, 99)))
-        _inject(venue, Fault(operation=Operation.CANCEL, kind=FaultKind.DROP_REPLY))
+        placed = await venue.broker.place_order(approved(limit(venue, 99)))
+        inject(venue, Fault(operation=Operation.CANCEL, kind=FaultKind.DROP_REPLY))
 
         with pytest.raises(OrderOutcomeUnknown):
             await venue.broker.cancel_order(approved_cancel(placed.broker_order_id))
 
-        assert (await _look_up(venue, placed)).status is OrderStatus.CANCELED
+        assert (await look_up(venue, placed)).status is OrderStatus.CANCELED
 
     async def test_c34_every_error_of_the_adapter_is_one_of_ours(self, venue: Venue) -> None:
         for operation in (Operation.PLACE, Operation.ACCOUNT):
-            _inject(venue, Fault(operation=operation, kind=FaultKind.REFUSE))
+            inject(venue, Fault(operation=operation, kind=FaultKind.REFUSE))
 
         with pytest.raises(CatalystError):
-            await venue.broker.place_order(approved(_limit(venue, 99)))
+            await venue.broker.place_order(approved(limit(venue, 99)))
         with pytest.raises(CatalystError):
             await venue.broker.account()
 
@@ -571,116 +552,7 @@ class BrokerContract(ABC):
     async def test_c36_a_clock_that_cannot_be_read_is_unavailable_and_never_closed(
         self, venue: Venue
     ) -> None:
-        _inject(venue, Fault(operation=Operation.MARKET_CLOCK, kind=FaultKind.TIME_OUT))
+        inject(venue, Fault(operation=Operation.MARKET_CLOCK, kind=FaultKind.TIME_OUT))
 
         with pytest.raises(BrokerUnavailable):
             await venue.broker.market_clock()
-
-
-def _next_id(client: str) -> str:
-    return f"contract-{client}-{next(_numbers)}"
-
-
-def _limit(
-    venue: Venue,
-    price: int,
-    *,
-    lots: int = 1,
-    side: Side = Side.BUY,
-    replaces: str | None = None,
-    client: str = "limit",
-    client_order_id: str | None = None,
-) -> OrderRequest:
-    return OrderRequest(
-        client_order_id=client_order_id or _next_id(client),
-        symbol=venue.symbol,
-        side=side,
-        quantity=lots * venue.lot_size,
-        order_type=OrderType.LIMIT,
-        purpose=OrderPurpose.ENTRY if side is Side.BUY else OrderPurpose.EXIT,
-        limit_price=Decimal(price),
-        replaces=replaces,
-    )
-
-
-def _market(venue: Venue, side: Side, *, lots: int) -> OrderRequest:
-    return OrderRequest(
-        client_order_id=_next_id("market"),
-        symbol=venue.symbol,
-        side=side,
-        quantity=lots * venue.lot_size,
-        order_type=OrderType.MARKET,
-        purpose=OrderPurpose.ENTRY if side is Side.BUY else OrderPurpose.EXIT,
-    )
-
-
-def _stop(venue: Venue, price: int, *, lots: int) -> OrderRequest:
-    return OrderRequest(
-        client_order_id=_next_id("stop"),
-        symbol=venue.symbol,
-        side=Side.SELL,
-        quantity=lots * venue.lot_size,
-        order_type=OrderType.STOP,
-        purpose=OrderPurpose.STOP_LOSS,
-        stop_price=Decimal(price),
-    )
-
-
-def _bracket(venue: Venue, price: int, *, lots: int = 5) -> OrderRequest:
-    return OrderRequest(
-        client_order_id=_next_id("bracket"),
-        symbol=venue.symbol,
-        side=Side.BUY,
-        quantity=lots * venue.lot_size,
-        order_type=OrderType.LIMIT,
-        purpose=OrderPurpose.ENTRY,
-        time_in_force=TimeInForce.GTC,
-        order_class=OrderClass.BRACKET,
-        limit_price=Decimal(price),
-        take_profit=Decimal(110),
-        stop_loss=Decimal(90),
-    )
-
-
-async def _hold(venue: Venue, *, lots: int) -> Order:
-    """Buy at the market, and let a minute go by for what does not fill at once."""
-    placed = await venue.broker.place_order(approved(_market(venue, Side.BUY, lots=lots)))
-    await venue.minute(100)
-    return await _look_up(venue, placed)
-
-
-async def _hold_with_bracket(venue: Venue) -> Order:
-    placed = await venue.broker.place_order(approved(_bracket(venue, 101)))
-    await venue.minute(100)
-    return await _look_up(venue, placed)
-
-
-async def _look_up(venue: Venue, order: Order) -> Order:
-    """Read an order as it is now, among all that there are."""
-    listed = await venue.broker.orders(only_open=False)
-    return next(found for found in listed if found.broker_order_id == order.broker_order_id)
-
-
-async def _leg_statuses(venue: Venue, entry: Order) -> set[OrderStatus]:
-    return {
-        order.status
-        for order in await venue.broker.orders(only_open=False)
-        if order.parent_order_id == entry.broker_order_id
-    }
-
-
-def _needs(venue: Venue, ability: OrderType | OrderClass) -> None:
-    can = venue.broker.capabilities
-    if ability not in can.order_types | can.order_classes:
-        pytest.skip(f"{can.name} has no {ability} orders")
-
-
-def _needs_replace(venue: Venue) -> None:
-    if not venue.broker.capabilities.can_replace:
-        pytest.skip("resting orders cannot be replaced")
-
-
-def _inject(venue: Venue, fault: Fault) -> None:
-    if venue.faults is None:
-        pytest.skip("faults cannot be injected here")
-    venue.faults.add(fault)
