@@ -73,6 +73,40 @@ class BrokerName(StrEnum):
     """Adapters that exist."""
 
     PAPER = "paper"
+    ALPACA = "alpaca"
+
+
+class RequestShares(_Section):
+    """How many requests a minute each kind of process may send: Alpaca allows 200 to an account in all."""
+
+    cycle: Annotated[int, Field(ge=1, le=200)] = 120
+    """Runs that cron starts."""
+    monitor: Annotated[int, Field(ge=1, le=200)] = 60
+    """The position monitor, which works beside them."""
+    other: Annotated[int, Field(ge=1, le=200)] = 20
+    """The startup monitor, and what a person types."""
+
+
+class AlpacaSettings(_Section):
+    """How Alpaca is reached; the keys come from the environment only."""
+
+    trading_url: str = "https://paper-api.alpaca.markets"
+    """Only the paper host, or a simulator on this machine; without a path."""
+    data_url: str = "https://data.alpaca.markets"
+    """Where market data and news come from; without a path."""
+    api_key_env: VariableName = "ALPACA_API_KEY"
+    """Name of the variable that holds the key's id."""
+    secret_key_env: VariableName = "ALPACA_SECRET_KEY"  # noqa: S105 (the name of a variable)
+    """Name of the variable that holds the secret key."""
+    feed: Literal["iex", "sip"] = "iex"
+    """Which trades and quotes: those of one exchange, or, where the account pays for it, of all."""
+    connect_timeout_seconds: Annotated[float, Field(gt=0, le=30)] = 3.0
+    """What opening a connection may take."""
+    read_timeout_seconds: Annotated[float, Field(gt=0, le=30)] = 5.0
+    """How long the server may be silent within an answer."""
+    call_timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 10.0
+    """What one call may take from its beginning to the last byte of its answer."""
+    requests_per_minute: RequestShares = RequestShares()
 
 
 class BrokerSettings(_Section):
@@ -85,6 +119,8 @@ class BrokerSettings(_Section):
     """Cash of a new paper account."""
     volume_share_pct: Annotated[Decimal, Field(gt=0, le=100)] = Decimal(10)
     """Share of a minute's volume that the paper exchange lets one order have."""
+    alpaca: AlpacaSettings | None = None
+    """Present exactly when the broker is Alpaca."""
 
 
 class DatabaseSettings(_Section):
@@ -431,6 +467,8 @@ class Secrets(_Section):
     anthropic_api_key: SecretStr | None = None
     anthropic_base_url: SecretStr | None = None
     """Where Claude is reached, if not at the provider's own address; may hold a gateway's password."""
+    alpaca_api_key: SecretStr | None = None
+    alpaca_secret_key: SecretStr | None = None
     trading_database_url: SecretStr | None = None
     research_database_url: SecretStr | None = None
     smtp_host: str | None = None

@@ -3,6 +3,7 @@
 Live trading is refused here, whichever way it is asked for.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -15,7 +16,10 @@ from shared.yaml_positions import KeyPath
 
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 PAPER_HOSTS = LOOPBACK_HOSTS | {"paper-api.alpaca.markets"}
-
+DATA_HOSTS = LOOPBACK_HOSTS | {"data.alpaca.markets"}
+LIVE_KEY = "AK"
+"""What the id of an Alpaca key for a live account begins with."""
+ALPACA_REQUESTS_PER_MINUTE = 200
 
 PAPER_MODES = ("paper", "sandbox", "production")
 """What agents on paper accounts call themselves: one experiments, one runs what is proven."""
@@ -88,6 +92,90 @@ def _session_for_paper(settings: Settings, _environ: Mapping[str, str]) -> Itera
     if not is_paper and settings.rehearsal is not None:
         what = f"rehearsal belongs to the paper broker, and broker.name is {settings.broker.name}"
         yield Finding(("rehearsal",), what, "take the section out")
+
+
+def _section_for_alpaca(settings: Settings, _environ: Mapping[str, str]) -> Iterator[Finding]:
+    is_alpaca = settings.broker.name is BrokerName.ALPACA
+    if is_alpaca and settings.broker.alpaca is None:
+        what = "the broker is Alpaca, and the section broker.alpaca is missing"
+        yield Finding(("broker", "name"), what, "add `alpaca: {}` to it for its defaults")
+    if not is_alpaca and settings.broker.alpaca is not None:
+        what = f"broker.alpaca belongs to Alpaca, and broker.name is {settings.broker.name}"
+        yield Finding(("broker", "alpaca"), what, "take the section out")
+
+
+def _alpaca_is_paper(settings: Settings, environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Refuse every other host than those of paper trading and its data: the keys travel there."""
+    alpaca = settings.broker.alpaca
+    if alpaca is None:
+        return
+    place = ("broker", "alpaca", "trading_url")
+    host = _host(alpaca.trading_url)
+    if host not in PAPER_HOSTS:
+        what = (
+            "live trading is refused: the host of broker.alpaca.trading_url must be"
+            f" paper-api.alpaca.markets, was {host!r}"
+        )
+        yield Finding(place, what)
+    elif not _is_bare(alpaca.trading_url):
+        yield Finding(place, _not_bare("trading_url", alpaca.trading_url))
+    place = ("broker", "alpaca", "data_url")
+    if (host := _host(alpaca.data_url)) not in DATA_HOSTS:
+        what = f"the host of broker.alpaca.data_url must be data.alpaca.markets, was {host!r}"
+        yield Finding(place, what)
+    elif not _is_bare(alpaca.data_url):
+        yield Finding(place, _not_bare("data_url", alpaca.data_url))
+    given = environ.get("ALPACA_BASE_URL", "").strip()
+    if given and _host(given) != _host(alpaca.trading_url):
+        what = f"it must be left out, or name the host of broker.alpaca.trading_url, was {given!r}"
+        yield Finding("ALPACA_BASE_URL", what)
+
+
+def _not_bare(name: str, url: str) -> str:
+    return (
+        f"broker.alpaca.{name} must be https://HOST without a path, or http:// on this machine,"
+        f" was {url!r}"
+    )
+
+
+def _is_bare(url: str) -> bool:
+    """Whether it is a scheme and a host and nothing else, encrypted unless it stays on this machine."""
+    parts = urlsplit(url)
+    is_safe = parts.scheme == "https" or (
+        parts.scheme == "http" and parts.hostname in LOOPBACK_HOSTS
+    )
+    rest = (parts.path, parts.query, parts.fragment, parts.username)
+    return is_safe and not any(rest) and re.search(r":(?!\d+$)[^/\]]*$", parts.netloc) is None
+
+
+def _alpaca_keys_are_given(settings: Settings, environ: Mapping[str, str]) -> Iterator[Finding]:
+    alpaca = settings.broker.alpaca
+    if alpaca is None:
+        return
+    for variable in (alpaca.api_key_env, alpaca.secret_key_env):
+        if not environ.get(variable, "").strip():
+            yield Finding(variable, "it is not set, and broker.alpaca names it")
+    key = environ.get(alpaca.api_key_env, "").strip()
+    if key.upper().startswith(LIVE_KEY):
+        what = (
+            f"live trading is refused: it holds the key of a live account, which begins with"
+            f" {LIVE_KEY}"
+        )
+        yield Finding(alpaca.api_key_env, what, "use the key of the paper account, PK...")
+
+
+def _alpaca_shares_fit(settings: Settings, _environ: Mapping[str, str]) -> Iterator[Finding]:
+    alpaca = settings.broker.alpaca
+    if alpaca is None:
+        return
+    shares = alpaca.requests_per_minute
+    together = shares.cycle + shares.monitor + shares.other
+    if together > ALPACA_REQUESTS_PER_MINUTE:
+        what = (
+            "the shares of broker.alpaca.requests_per_minute may be"
+            f" {ALPACA_REQUESTS_PER_MINUTE} together, were {together}"
+        )
+        yield Finding(("broker", "alpaca", "requests_per_minute"), what)
 
 
 def _embedded_is_for_paper(settings: Settings, _environ: Mapping[str, str]) -> Iterator[Finding]:
@@ -233,6 +321,7 @@ _CLOSE_WAITS = (
     ("schedule", "close_look_again_seconds"),
 )
 _BROKER = ("broker", "name")
+_ALPACA = ("broker", "alpaca")
 _DATABASE = ("database", "kind")
 _URLS = (("database", "trading_url_env"), ("database", "research_url_env"))
 
@@ -258,6 +347,10 @@ _CHECKS: tuple[tuple[tuple[KeyPath, ...], Check], ...] = (
     ((), _live),
     ((), _key_stays_private),
     ((_BROKER, ("rehearsal",)), _session_for_paper),
+    ((_BROKER, _ALPACA), _section_for_alpaca),
+    ((_BROKER, _ALPACA), _alpaca_is_paper),
+    ((_BROKER, (*_ALPACA, "api_key_env"), (*_ALPACA, "secret_key_env")), _alpaca_keys_are_given),
+    ((_BROKER, (*_ALPACA, "requests_per_minute")), _alpaca_shares_fit),
     ((_BROKER, _DATABASE), _embedded_is_for_paper),
     ((("limits", "currency"), ("market", "currency")), _one_currency),
     ((_DATABASE, *_URLS), _urls_are_given),

@@ -42,10 +42,7 @@ def load(
     with file and line or the variable's name; no secret's value is ever in it.
     """
     source = _source(name_or_path, project)
-    document = yaml_positions.parse(_text(source, project))
-    settings, found = _validated(document, environ, checks)
-    if str(name_or_path) == source.stem and settings.agent.id != source.stem:
-        found = (*found, *_misnamed(settings, source))
+    document, settings, found = _read(name_or_path, environ, project, checks)
     if found or document.mistakes:
         raise ConfigError(tuple(_problems(found, document, _shown(source, project), environ)))
     return Configuration(
@@ -54,6 +51,19 @@ def load(
         source=source,
         config_hash=config_hash(settings),
     )
+
+
+def settings_of(name: str, *, project: Path, checks: Sequence[SettingsCheck] = ()) -> Settings:
+    """Read what an agent's file says, for a machine that does not run it and so lacks its variables.
+
+    Raises ConfigError for everything that is wrong in the file itself.
+    """
+    source = _source(name, project)
+    document, settings, found = _read(name, {}, project, checks)
+    in_file = tuple(finding for finding in found if not isinstance(finding.place, str))
+    if in_file or document.mistakes:
+        raise ConfigError(tuple(_problems(in_file, document, _shown(source, project), {})))
+    return settings
 
 
 def agents(project: Path) -> tuple[str, ...]:
@@ -72,6 +82,20 @@ def config_hash(settings: Settings) -> str:
 
 def _canonical(value: object) -> str:
     return format(value.normalize(), "f") if isinstance(value, Decimal) else str(value)
+
+
+def _read(
+    name_or_path: str | Path,
+    environ: Mapping[str, str],
+    project: Path,
+    checks: Sequence[SettingsCheck],
+) -> tuple[Document, Settings, tuple[Finding, ...]]:
+    source = _source(name_or_path, project)
+    document = yaml_positions.parse(_text(source, project))
+    settings, found = _validated(document, environ, checks)
+    if str(name_or_path) == source.stem and settings.agent.id != source.stem:
+        found = (*found, *_misnamed(settings, source))
+    return document, settings, found
 
 
 def _source(name_or_path: str | Path, project: Path) -> Path:
@@ -204,7 +228,7 @@ def _shown(path: Path, project: Path) -> str:
 
 
 def _secrets(settings: Settings, environ: Mapping[str, str]) -> Secrets:
-    database = settings.database
+    database, alpaca = settings.database, settings.broker.alpaca
 
     def given(variable: str) -> str | None:
         return environ.get(variable, "").strip() or None
@@ -216,6 +240,8 @@ def _secrets(settings: Settings, environ: Mapping[str, str]) -> Secrets:
     return Secrets(
         anthropic_api_key=secret("ANTHROPIC_API_KEY"),
         anthropic_base_url=secret("ANTHROPIC_BASE_URL"),
+        alpaca_api_key=secret(alpaca.api_key_env if alpaca else None),
+        alpaca_secret_key=secret(alpaca.secret_key_env if alpaca else None),
         trading_database_url=secret(database.trading_url_env),
         research_database_url=secret(database.research_url_env),
         smtp_host=given("SMTP_HOST"),

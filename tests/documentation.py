@@ -59,7 +59,7 @@ def fault_table() -> str:
 
 def dst_table() -> str:
     """Play the weeks around New York's changes of clock and list what fired, and what of it was due."""
-    [plan] = plans.of_machine("hub", {}, PROJECT)
+    [plan] = plans.of_machine("hub", PROJECT)
     crontab = lines(block(EXAMPLE, [plan]))
     rows = [
         "| session in New York | UTC offset | scan | trade | close | heartbeat | fired in vain |",
@@ -88,7 +88,7 @@ def crontabs() -> dict[Path, str]:
             f"# The crontab of {machine}, made by `make docs`; `python -m shared.crontab install` puts\n"
             f"# the same lines, with the paths of the checkout, into the crontab of whoever runs it.\n"
             f"# There is room here for {_ROOM[machine]}.\n"
-            + block(EXAMPLE, plans.of_machine(machine, {}, PROJECT))
+            + block(EXAMPLE, plans.of_machine(machine, PROJECT))
         )
         for machine in plans.machines(PROJECT)
     }

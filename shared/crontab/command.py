@@ -79,7 +79,7 @@ class Place:
         """Return the plans of the agents that are meant; `present` is the block that is installed."""
         arguments = self.arguments
         if arguments.machine:
-            return plans.of_machine(arguments.machine, self.environ, self.project)
+            return plans.of_machine(arguments.machine, self.project)
         own = self.environ.get("AGENT_ID", "").strip()
         names = arguments.agent or (blocks.agents_in(present) if present else ())
         names = names or ((own,) if own else ())

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from market import calendar
 from shared import config_file, yaml_positions
-from shared.config import ScheduleSettings
+from shared.config import ScheduleSettings, Settings
 from shared.crontab.block import Plan
 from shared.errors import ConfigError
 from shared.schedule import impossible_schedule, problems
@@ -42,24 +42,24 @@ def machines(project: Path) -> tuple[str, ...]:
     return tuple(_read(project))
 
 
-def of_machine(machine: str, environ: Mapping[str, str], project: Path) -> tuple[Plan, ...]:
-    """Return the plans of a machine's agents. Raises ConfigError."""
+def of_machine(machine: str, project: Path) -> tuple[Plan, ...]:
+    """Return the plans of a machine's agents, whose keys need not be here. Raises ConfigError."""
     known = _read(project)
     if machine not in known:
         raise ConfigError(f"there is no machine {machine!r}; there are: {', '.join(known)}")
     return tuple(
-        _planned(name, agent or PlannedAgent(), environ, project)
-        for name, agent in known[machine].items()
+        _planned(name, agent or PlannedAgent(), project) for name, agent in known[machine].items()
     )
 
 
-def _planned(name: str, agent: PlannedAgent, environ: Mapping[str, str], project: Path) -> Plan:
+def _planned(name: str, agent: PlannedAgent, project: Path) -> Plan:
     has_file = name in config_file.agents(project)
     if has_file == (agent.exchange is not None):
         where = "stands in its own file, not" if has_file else "has to stand"
         raise ConfigError(f"the exchange of {name} {where} in cron/machines.yaml")
     if agent.exchange is None:
-        return _configured(name, environ, project)
+        checks = (impossible_schedule,)
+        return _plan(name, config_file.settings_of(name, project=project, checks=checks))
     for problem in problems(agent.schedule, agent.exchange):
         raise ConfigError(f"the schedule of {name} in cron/machines.yaml cannot work: {problem}")
     table = calendar.load(agent.exchange)
@@ -70,6 +70,10 @@ def _configured(agent: str, environ: Mapping[str, str], project: Path) -> Plan:
     # which agents the crontab is for stands in its lines, so this shell's AGENT_ID does not matter
     own = {**environ, "AGENT_ID": agent}
     settings = config_file.load(agent, own, project=project, checks=(impossible_schedule,)).settings
+    return _plan(agent, settings)
+
+
+def _plan(agent: str, settings: Settings) -> Plan:
     if settings.rehearsal is not None:
         raise ConfigError(
             f"{agent} is a rehearsal and goes by no clock: it has no place in a crontab"

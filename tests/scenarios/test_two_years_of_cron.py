@@ -17,13 +17,13 @@ MACHINES = ("hub", "intl")
 
 NEW_YORK = {
     Mode.SCAN: ("09:00",),
-    Mode.TRADE: tuple(f"{h}:{m}" for h in range(10, 16) for m in ("00", "30")),
+    Mode.TRADE: ("10:00", "11:00", "12:00", "13:00", "14:00", "15:00"),
     Mode.CLOSE: ("15:50",),
     Mode.HEARTBEAT: ("16:30",),
 }
 NEW_YORK_EARLY = {
     Mode.SCAN: ("09:00",),
-    Mode.TRADE: ("10:00", "10:30", "11:00", "11:30", "12:00", "12:30"),
+    Mode.TRADE: ("10:00", "11:00", "12:00"),
     Mode.CLOSE: ("12:50",),
     Mode.HEARTBEAT: ("13:30",),
 }
@@ -59,7 +59,7 @@ SHORT = {"hub": NEW_YORK_EARLY, "intl": HONG_KONG_EARLY}
 
 def expected(machine: str) -> Counter[tuple[Mode, datetime]]:
     """Every run that should be, from the tables above, by the clock on the exchange's wall."""
-    [plan] = plans.of_machine(machine, {}, PROJECT)
+    [plan] = plans.of_machine(machine, PROJECT)
     found: Counter[tuple[Mode, datetime]] = Counter()
     for day in YEARS[1:]:
         if plan.calendar.session_on(day) is None:
@@ -73,7 +73,7 @@ def expected(machine: str) -> Counter[tuple[Mode, datetime]]:
 
 @pytest.mark.parametrize("machine", MACHINES)
 def test_each_slot_runs_exactly_once_at_the_right_local_time(machine: str) -> None:
-    [plan] = plans.of_machine(machine, {}, PROJECT)
+    [plan] = plans.of_machine(machine, PROJECT)
     crontab = lines((PROJECT / "cron" / f"{machine}.crontab").read_text())
     judged = tuple(play(crontab, plan, YEARS))
     ran = Counter(
@@ -91,7 +91,7 @@ def test_each_slot_runs_exactly_once_at_the_right_local_time(machine: str) -> No
 def test_nothing_runs_on_a_holiday_a_weekend_at_lunch_or_after_an_early_close(
     machine: str,
 ) -> None:
-    [plan] = plans.of_machine(machine, {}, PROJECT)
+    [plan] = plans.of_machine(machine, PROJECT)
     crontab = lines((PROJECT / "cron" / f"{machine}.crontab").read_text())
     local = [
         one.at.astimezone(ZONES[machine])
@@ -111,7 +111,7 @@ def test_nothing_runs_on_a_holiday_a_weekend_at_lunch_or_after_an_early_close(
 
 @pytest.mark.parametrize("machine", MACHINES)
 def test_a_close_that_is_never_flat_is_tried_every_minute_to_the_last(machine: str) -> None:
-    [plan] = plans.of_machine(machine, {}, PROJECT)
+    [plan] = plans.of_machine(machine, PROJECT)
     crontab = lines((PROJECT / "cron" / f"{machine}.crontab").read_text())
     tries: Counter[datetime] = Counter()
     for one in play(crontab, plan, YEARS, closes_until_flat=99):
@@ -125,7 +125,7 @@ def test_a_close_that_is_never_flat_is_tried_every_minute_to_the_last(machine: s
 
 @pytest.mark.parametrize("machine", MACHINES)
 def test_the_startup_monitor_runs_once_before_each_session_and_never_else(machine: str) -> None:
-    [plan] = plans.of_machine(machine, {}, PROJECT)
+    [plan] = plans.of_machine(machine, PROJECT)
     crontab = lines((PROJECT / "cron" / f"{machine}.crontab").read_text())
     opens = [h.opens_at for day in YEARS if (h := plan.calendar.session_on(day)) is not None]
 
@@ -134,7 +134,7 @@ def test_the_startup_monitor_runs_once_before_each_session_and_never_else(machin
 
 @pytest.mark.parametrize("machine", MACHINES)
 def test_the_position_monitor_is_looked_after_in_every_minute_that_trades(machine: str) -> None:
-    [plan] = plans.of_machine(machine, {}, PROJECT)
+    [plan] = plans.of_machine(machine, PROJECT)
     crontab = lines((PROJECT / "cron" / f"{machine}.crontab").read_text())
     [monitor] = [line for line in crontab if line.program == "position_monitor"]
 

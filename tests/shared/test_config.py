@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared import yaml_positions
-from shared.config import Configuration, Settings
-from shared.config_file import SettingsCheck, agents, config_hash, load
+from shared.config import AlpacaSettings, Configuration, Settings
+from shared.config_file import SettingsCheck, agents, config_hash, load, settings_of
 from shared.environment import (
     agent_name,
     environment_notices,
@@ -24,6 +24,13 @@ PROJECT = Path(__file__).resolve().parents[2]
 COMPLETE = (PROJECT / "config" / "rehearsal.yaml").read_text("utf-8")
 PASSWORD = "hunter2/with@signs"  # noqa: S105 (nobody's)
 URL = "postgresql://agent:hunter2%2Fwith%40signs@db.example.com:5432/trading"
+URLS = {"T_DATABASE_URL": URL, "R_DATABASE_URL": URL}
+DEV_URLS = {"AGENT_ID": "dev_claude", "DEV_DATABASE_URL": URL, "RESEARCH_DATABASE_URL": URL}
+ALPACA = {
+    "AGENT_ID": "small",
+    "ALPACA_API_KEY": "PK0123456789ABCDEF",
+    "ALPACA_SECRET_KEY": "secret-of-alpaca",
+}
 MINIMAL = """\
 agent: {id: small}
 market: {exchange: XNYS, currency: USD}
@@ -77,7 +84,7 @@ def test_the_rehearsal_loads_by_name_with_what_its_file_says() -> None:
 def test_the_rehearsal_file_names_every_setting_and_leaves_the_defaults() -> None:
     written = yaml.safe_load(COMPLETE)
     settings = load("rehearsal", {}, project=PROJECT).settings
-    needless = {"database": {"trading_url_env", "research_url_env"}}
+    needless = {"database": {"trading_url_env", "research_url_env"}, "broker": {"alpaca"}}
 
     for section, values in settings.model_dump().items():
         assert set(written[section]) == set(values) - needless.get(section, set())
@@ -131,8 +138,15 @@ def test_a_misspelt_setting_is_shown_with_its_line_and_what_was_meant(project: P
     ("old", "new", "line", "said"),
     [
         ("XNYS", "XNSY", 2, "must be XNYS or XHKG, was 'XNSY' (did you mean XNYS?)"),
-        ("name: paper", "name: papr", 3, "must be paper, was 'papr' (did you mean paper?)"),
-        ("name: paper", "name: alpaca", 3, "must be paper, was 'alpaca' (one of paper)"),
+        (
+            "name: paper",
+            "name: papr",
+            3,
+            "must be paper or alpaca, was 'papr' (did you mean paper?)",
+        ),
+        ("name: paper", "name: moomoo", 3, "was 'moomoo' (one of paper, alpaca)"),
+        ("name: paper", "name: alpaca", 3, "broker.alpaca is missing (add `alpaca: {}`"),
+        ("{name: paper}", "{name: paper, alpaca: {}}", 3, "broker.alpaca belongs to Alpaca"),
         ("positions: 3", "positions: three", 5, "must be a whole number, was 'three'"),
         ("positions: 3", 'positions: "3"', 5, "must be a whole number, was '3'"),
         ("positions: 3", "positions: true", 5, "must be a whole number, was true"),
@@ -384,10 +398,129 @@ def test_the_key_for_claude_does_not_travel_in_clear(project: Path, url: str, fi
     assert found.startswith("ANTHROPIC_BASE_URL: it must begin with https://")
 
 
+WITH_ALPACA = """\
+agent: {id: small}
+market: {exchange: XNYS, currency: USD}
+broker:
+  name: alpaca
+  alpaca: {feed: iex}
+database: {kind: url, trading_url_env: T_DATABASE_URL, research_url_env: R_DATABASE_URL}
+limits: {currency: USD, max_positions: 3, max_position_value: 0.1, daily_loss_limit: 2000}
+"""
+
+
+def test_the_sandbox_has_the_limits_and_the_experiments_of_its_plan() -> None:
+    configuration = load("dev_claude", ALPACA | DEV_URLS, project=PROJECT)
+    settings = configuration.settings
+
+    assert (settings.agent.role, settings.market.exchange) == ("sandbox_trader", "XNYS")
+    assert settings.limits.max_positions == 15
+    assert settings.limits.max_position_value == Decimal(5000)
+    assert settings.limits.daily_loss_limit == Decimal(2000)
+    assert (settings.signals.stop_loss_pct, settings.signals.trailing_stop_pct) == (3, 3)
+    assert (settings.signals.rsi_overbought, settings.signals.volume_dying_pct) == (80, 30)
+    assert settings.claude.daily_budget_usd == Decimal(5)
+    assert settings.broker.alpaca is not None
+    assert settings.broker.alpaca.feed == "iex"
+
+
+def test_the_file_of_the_sandbox_names_every_setting(project: Path) -> None:
+    written = yaml.safe_load((PROJECT / "config" / "dev_claude.yaml").read_text("utf-8"))
+    settings = load("dev_claude", ALPACA | DEV_URLS, project=PROJECT).settings
+    for_paper = {"broker": {"starting_cash", "volume_share_pct"}}
+
+    for section, values in settings.model_dump(exclude={"rehearsal"}).items():
+        assert set(written[section]) == set(values) - for_paper.get(section, set())
+    assert set(written["broker"]["alpaca"]) == set(AlpacaSettings.model_fields)
+
+
+def test_what_the_sandbox_lacks_is_named_each_with_its_variable(project: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load("dev_claude", {}, project=PROJECT)
+
+    assert [problem.where for problem in caught.value.problems] == [
+        "ALPACA_API_KEY",
+        "ALPACA_SECRET_KEY",
+        "DEV_DATABASE_URL",
+        "RESEARCH_DATABASE_URL",
+        "AGENT_ID",
+    ]
+
+
+def test_what_a_file_says_can_be_read_without_its_variables(project: Path) -> None:
+    assert settings_of("dev_claude", project=PROJECT).schedule.trade_every_minutes == 60
+
+    (project / "config" / "small.yaml").write_text(MINIMAL.replace("USD, max", "HKD, max"))
+    with pytest.raises(ConfigError, match=r"small\.yaml:5: .*must equal market\.currency"):
+        settings_of("small", project=project)
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("trading_url: https://api.alpaca.markets", "live trading is refused: the host of broker."),
+        ("trading_url: https://api.alpaca.markets/v2", "live trading is refused"),
+        ("trading_url: 'https://paper-api.alpaca.markets@evil.example'", "was 'evil.example'"),
+        ("trading_url: http://paper-api.alpaca.markets", "must be https://HOST without a path"),
+        ("trading_url: https://paper-api.alpaca.markets/v2", "must be https://HOST without a path"),
+        ("trading_url: 'https://paper-api.alpaca.markets:x'", "must be https://HOST"),
+        ("trading_url: paper-api.alpaca.markets", "must be https://HOST without a path"),
+        ("data_url: https://data.example.com", "must be data.alpaca.markets, was 'data.example"),
+        ("data_url: http://data.alpaca.markets", "broker.alpaca.data_url must be https://HOST"),
+        ("feed: otc", "must be iex or sip, was 'otc'"),
+        ("requests_per_minute: {cycle: 150}", "may be 200 together, were 230"),
+        ("api_key_env: PKABCDEF01 23", "the name of a variable belongs here"),
+        ("call_timeout_seconds: 0", "must be more than 0.0, was 0"),
+    ],
+)
+def test_what_is_wrong_about_alpaca_is_said_with_its_line(
+    project: Path, setting: str, said: str
+) -> None:
+    text = changed("feed: iex", setting, WITH_ALPACA)
+
+    [found] = complaints(project, text, ALPACA | URLS)
+
+    assert found.startswith("given.yaml:5: ")
+    assert said in found
+    assert "PKABC" not in found
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8080", "http://localhost:1", "http://[::1]:80"])
+def test_a_simulator_on_this_machine_may_stand_for_alpaca(project: Path, url: str) -> None:
+    text = changed("feed: iex", f"trading_url: '{url}', data_url: '{url}'", WITH_ALPACA)
+
+    assert loaded(project, text, ALPACA | URLS)
+
+
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        ({"ALPACA_API_KEY": "AKHUNTER2HUNTER2"}, "ALPACA_API_KEY: live trading is refused"),
+        ({"ALPACA_API_KEY": " akhunter2hunter2"}, "ALPACA_API_KEY: live trading is refused"),
+        ({"ALPACA_SECRET_KEY": " "}, "ALPACA_SECRET_KEY: it is not set"),
+        ({"ALPACA_BASE_URL": "http://127.0.0.1:5"}, "ALPACA_BASE_URL: it must be left out, or"),
+    ],
+)
+def test_keys_that_are_not_those_of_a_paper_account_stop_the_start(
+    project: Path, environ: Mapping[str, str], said: str
+) -> None:
+    [found] = complaints(project, WITH_ALPACA, {**ALPACA, **URLS, **environ})
+
+    assert found.startswith(said)
+    assert "hunter2" not in found.lower()
+
+
+def test_the_keys_of_alpaca_are_secrets(project: Path) -> None:
+    environ = ALPACA | URLS
+    configuration = loaded(project, WITH_ALPACA, environ)
+
+    assert {"PK0123456789ABCDEF", "secret-of-alpaca"} <= set(secret_values(configuration, environ))
+    assert "secret-of-alpaca" not in repr(configuration)
+
+
 WITH_URLS = changed(
     "kind: embedded", "kind: url, trading_url_env: T_DATABASE_URL, research_url_env: R_DATABASE_URL"
 )
-URLS = {"T_DATABASE_URL": URL, "R_DATABASE_URL": URL}
 
 
 @pytest.mark.parametrize(
@@ -586,7 +719,9 @@ def test_the_example_environment_can_be_copied_as_it_is(project: Path) -> None:
         "AGENT_ID",
         "ANTHROPIC_API_KEY",
         "ANTHROPIC_BASE_URL",
-        "TRADING_DATABASE_URL",
+        "ALPACA_API_KEY",
+        "ALPACA_SECRET_KEY",
+        "DEV_DATABASE_URL",
         "RESEARCH_DATABASE_URL",
         "PAPER_TRADING",
         "TRADING_MODE",

@@ -78,8 +78,8 @@ def machine(tmp_path: Path) -> Machine:
     (project / "shared" / "care").mkdir(parents=True)
     (project / "shared" / "care" / "__main__.py").touch()
     shutil.copytree(PROJECT / "cron", project / "cron")
-    rehearsal = (PROJECT / "config" / "rehearsal.yaml").read_text()
-    (project / "config" / "rehearsal.yaml").write_text(rehearsal)
+    for name in ("rehearsal", "dev_claude"):
+        shutil.copy(PROJECT / "config" / f"{name}.yaml", project / "config")
     program, store = tmp_path / "crontab-program", tmp_path / "crontab"
     program.write_text(PROGRAM.format(store=store))
     program.chmod(0o755)
@@ -105,7 +105,9 @@ def one_from_json(name: str, project: Path) -> Plan:
     return Plan(agent=name, schedule=schedule, calendar=calendar.load(settings["exchange"]))
 
 
-def test_show_and_next_know_a_machine_whose_agents_have_no_file_yet(machine: Machine) -> None:
+def test_show_and_next_know_machines_whose_agents_have_no_keys_here_or_no_file_yet(
+    machine: Machine,
+) -> None:
     code, shown, _ = machine.run("show", "--machine", "hub")
 
     assert code == 0
