@@ -1,6 +1,7 @@
 """Fixtures shared by all tests; each concern lives in a plugin of its own under tests/fixtures."""
 
 pytest_plugins: tuple[str, ...] = (
+    "tests.fixtures.alpaca",
     "tests.fixtures.databases",
     "tests.fixtures.faults",
     "tests.fixtures.mail",
