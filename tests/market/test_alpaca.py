@@ -309,7 +309,33 @@ async def test_one_unreadable_symbol_is_left_out_of_a_batch_and_alone_an_error(
             await feed.baselines(["MSFT"])
 
 
-async def test_an_unreadable_article_is_left_out(quiet: AlpacaVenue) -> None:
+async def test_bars_from_outside_the_session_and_after_the_clock_are_left_out(
+    quiet: AlpacaVenue,
+) -> None:
+    moments = (OPENS - MINUTE, OPENS, START - MINUTE, START)
+    rows = [{"t": stamp(at), "o": 9, "h": 9, "l": 9, "c": 9, "v": 5} for at in moments]
+    answer(quiet, BARS, {"bars": {"AAPL": rows}, "next_page_token": None})
+
+    async with opened(quiet, ManualClock(START)) as feed:
+        bars = await feed.bars(["AAPL"], start=OPENS - 60 * MINUTE, end=FAR)
+
+    assert [bar.start for bar in bars["AAPL"]] == [OPENS, START - MINUTE]
+
+
+async def test_baselines_of_symbols_asked_about_before_come_along(
+    feed: AlpacaFeed, quiet: AlpacaVenue
+) -> None:
+    await feed.quotes(THIRTY)
+    asked(quiet)
+    for symbol in THIRTY:
+        await feed.baselines([symbol])
+
+    assert asked(quiet) == {BARS: 1}
+
+
+async def test_an_article_that_is_unreadable_older_or_about_others_is_left_out(
+    quiet: AlpacaVenue,
+) -> None:
     good = {
         "id": 1,
         "headline": "Read me",
@@ -318,7 +344,9 @@ async def test_an_unreadable_article_is_left_out(quiet: AlpacaVenue) -> None:
         "updated_at": stamp(OPENS),
         "symbols": ["AAPL"],
     }
-    news = [{**good, "id": 2, "headline": None}, good, good, None]
+    older = {**good, "id": 3, "created_at": stamp(OPENS - MINUTE)}
+    others = {**good, "id": 4, "symbols": ["MSFT"]}
+    news = [{**good, "id": 2, "headline": None}, good, good, older, others, None]
     answer(quiet, NEWS, {"news": news, "next_page_token": None})
 
     async with opened(quiet, ManualClock(START)) as feed:
@@ -458,6 +486,8 @@ async def test_an_answer_without_its_last_page_is_no_answer(
     async with opened(quiet, ManualClock(START)) as feed:
         with pytest.raises(FeedUnavailable):
             await feed.bars(["AAPL"], start=OPENS, end=FAR)
+
+    assert asked(quiet) == {BARS: 2}
 
 
 async def test_an_unknown_symbol_does_not_spoil_later_questions(quiet: AlpacaVenue) -> None:
