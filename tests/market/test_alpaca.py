@@ -322,6 +322,19 @@ async def test_bars_from_outside_the_session_and_after_the_clock_are_left_out(
     assert [bar.start for bar in bars["AAPL"]] == [OPENS, START - MINUTE]
 
 
+async def test_every_question_names_the_feed_and_bars_are_adjusted_for_splits(
+    feed: AlpacaFeed, quiet: AlpacaVenue
+) -> None:
+    await feed.quotes(["AAPL"])
+    await feed.bars(["AAPL"], start=OPENS, end=FAR)
+    await feed.baselines(["AAPL"])
+
+    queries = [one["query"] for one in quiet.requests()]
+    assert [query["feed"] for query in queries] == ["iex"] * 3
+    assert [query.get("adjustment") for query in queries] == [None, "split", "split"]
+    assert [query.get("timeframe") for query in queries] == [None, "1Min", "1Day"]
+
+
 async def test_baselines_of_symbols_asked_about_before_come_along(
     feed: AlpacaFeed, quiet: AlpacaVenue
 ) -> None:
