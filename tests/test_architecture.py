@@ -110,6 +110,9 @@ PURE = {
     "brokers.exposure",
     "brokers.fees",
     "brokers.matching",
+    "market.alpaca_minutes",
+    "market.alpaca_wire",
+    "market.bars",
     "market.calendar",
     "market.calendar_horizon",
     "market.scanner",
@@ -121,9 +124,9 @@ PURE = {
 }
 
 PURE_MAY_IMPORT = {
-    "abc", "bisect", "collections", "copy", "dataclasses", "datetime", "decimal", "difflib", "enum",
-    "fractions", "functools", "hashlib", "heapq", "itertools", "json", "math", "numbers", "operator",
-    "pydantic", "pydantic_core", "re", "shlex", "statistics", "string", "textwrap", "types", "typing",
+    "abc", "bisect", "collections", "contextlib", "copy", "dataclasses", "datetime", "decimal", "difflib",
+    "enum", "fractions", "functools", "hashlib", "heapq", "html", "itertools", "json", "math", "numbers",
+    "operator", "pydantic", "pydantic_core", "re", "shlex", "statistics", "string", "textwrap", "types", "typing",
     "unicodedata", "zoneinfo",
     "pathlib.Path",  # as a type of what others read
     "urllib.parse",

@@ -11,6 +11,7 @@ from market.base import Feed
 from market.recorded import RecordedFeed
 from market.recording import Recording
 from shared.clock import ManualClock
+from tests.market.feed_contract import FeedContract, Window
 
 OPENS = datetime(2026, 6, 15, 13, 30, tzinfo=UTC)
 FAR = datetime(2030, 1, 1, tzinfo=UTC)
@@ -20,6 +21,32 @@ moments = st.integers(-200 * 60, 600 * 60).map(lambda seconds: OPENS + timedelta
 
 def feed_at(recording: Recording, now: datetime) -> RecordedFeed:
     return RecordedFeed(recording, ManualClock(now))
+
+
+class TestRecordedFeed(FeedContract):
+    @pytest.fixture
+    def window(self, generated_recording: Recording) -> Window:
+        now, behind = OPENS + timedelta(hours=3), OPENS + timedelta(minutes=40)
+        told_of = [
+            symbol
+            for one in generated_recording.headlines(None, OPENS - timedelta(days=1), now)
+            for symbol in one.symbols
+        ]
+        traded = [
+            symbol
+            for symbol in dict.fromkeys([*told_of, *generated_recording.symbols()])
+            if len(generated_recording.bars(symbol, OPENS, now)) == 180
+            and (quote := generated_recording.quote(symbol, now)) is not None
+            and quote.mid is not None
+        ]
+        assert traded[0] in told_of
+        return Window(
+            feed=feed_at(generated_recording, now),
+            now=now,
+            traded=tuple(traded[:5]),
+            behind=feed_at(generated_recording, behind),
+            behind_now=behind,
+        )
 
 
 async def test_it_is_a_feed_and_describes_what_it_plays(generated_recording: Recording) -> None:
