@@ -23,7 +23,6 @@ from brokers.journaled import JournaledSending, Sent
 from brokers.patience import PatientBroker
 from held_prices import broker_reading
 from market.base import Feed
-from rehearsal.stage import Stage
 from rules.quotes import Confirmed, Unavailable, Yardstick, confirmed_price, reading
 from shared import log
 from shared.config import Settings
@@ -41,6 +40,7 @@ from shared.models import (
     Snapshot,
     TradingState,
 )
+from stage import Stage
 
 logger = log.get(__name__)
 

@@ -36,19 +36,21 @@ async def _tell(what: str, configuration: Configuration, afterwards: Afterwards)
     from shared.database.opening import open_trading
 
     settings, home = configuration.settings, data_directory(afterwards.environ)
-    bookmark = bookmarks.newest(home / "rehearsal")
-    if bookmark is None:
-        return
-    clock = ManualClock(bookmark.clock)
+    name, clock = "", afterwards.clock
+    if settings.rehearsal is not None:
+        bookmark = bookmarks.newest(home / "rehearsal")
+        if bookmark is None:
+            return
+        name, clock = bookmark.database_name, ManualClock(bookmark.clock)
     async with AsyncExitStack() as stack:
         trading = await open_trading(
             stack,
             configuration,
             environ=afterwards.environ,
             home=home,
-            embedded_name=bookmark.database_name,
+            embedded_name=name,
         )
-        afterwards.where, afterwards.due_alerts = (bookmark.database_name, clock), None
+        afterwards.where, afterwards.due_alerts = (name, clock), None
         await records.queue_alert(
             trading,
             agent_id=settings.agent.id,

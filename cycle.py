@@ -16,7 +16,6 @@ import tools
 from agreement import tell_of_drift, unscheduled_closure
 from by_rule import HouseRules
 from punctuality import note_missed_slots
-from rehearsal.stage import Stage
 from shared import consciousness, log
 from shared.agent_loop import LoopResult, run_loop
 from shared.brain import Brain
@@ -46,6 +45,7 @@ from shared.paths import PROJECT
 from shared.prices import PRICE_FILE, load_prices
 from shared.prompts import Prompts, prompt_hash
 from shared.version import code_version
+from stage import Stage
 from tool_answers import compact
 from tool_executor import ToolExecutor
 from workplace import open_workplace
@@ -391,7 +391,7 @@ class Cycle:
             "now": f"{now:%Y-%m-%d %H:%M}",
             "local_time": f"{local:%A %Y-%m-%d %H:%M} exchange time",
             "market_state": _market_state(stage.session, now, stage.calendar.timezone),
-            "data_label": stage.recording.description.label,
+            "data_label": stage.data_label,
             "portfolio": compact(await executor.portfolio()),
             "messages": messages,
             "decisions": [

@@ -3,12 +3,13 @@
 Knows none of the runs themselves; nothing heavy is imported before it is known to be needed.
 """
 
+import argparse
 import asyncio
 import json
 import signal
 import threading
 from collections.abc import Callable, Collection, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING, TextIO
 
@@ -37,6 +38,8 @@ class Afterwards:
     """What is needed when the lock is free again; a run fills it in as far as it gets."""
 
     environ: Mapping[str, str]
+    clock: Clock = field(default_factory=SystemClock)
+    """The wall's: an agent with a real broker goes by it, a rehearsal by its own."""
     configuration: Configuration | None = None
     where: tuple[str, Clock] | None = None
     """Name of the embedded database with the alerts, and the clock they go by."""
@@ -57,6 +60,25 @@ class Printing:
     """What people read besides the sentence."""
     unsaid: Collection[Status] = ()
     """Ends that nobody has to read, and nobody who watches has to be told of."""
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what every program of cron understands."""
+    parser.add_argument("--agent", help="a name in config/; default: AGENT_ID, else rehearsal")
+    parser.add_argument(
+        "--json", action="store_true", dest="as_json", help="end stdout with one JSON object"
+    )
+
+
+def add_brain_argument(parser: argparse.ArgumentParser) -> None:
+    """Add who decides, or gives a second opinion."""
+    parser.add_argument(
+        "--brain",
+        type=Brain,
+        choices=list(Brain),
+        metavar="BRAIN",
+        help="claude or stand-in; default: the stand-in in a rehearsal, else claude",
+    )
 
 
 def run(
@@ -193,6 +215,18 @@ async def ping_of_failure(configuration: Configuration, environ: Mapping[str, st
         await ping(environ, succeeded=False, timeout_seconds=seconds)
 
 
+def _endpoints(configuration: Configuration) -> tuple[str, ...]:
+    """List the addresses of brokers and databases that a run reaches; the stand-in may decide on loopback only."""
+    alpaca, secrets = configuration.settings.broker.alpaca, configuration.secrets
+    databases = (secrets.trading_database_url, secrets.research_database_url)
+    given = [url.get_secret_value() for url in databases if url is not None]
+    if alpaca is None:
+        return tuple(given)
+    if secrets.alpaca_simulator_url is not None:
+        return (*given, secrets.alpaca_simulator_url)
+    return (*given, alpaca.trading_url, alpaca.data_url)
+
+
 def model_opener(brain: Brain, configuration: Configuration) -> Callable[[], "AnthropicModel"]:
     """Say how to reach who decides; the SDK is imported only when that is called.
 
@@ -203,7 +237,7 @@ def model_opener(brain: Brain, configuration: Configuration) -> Callable[[], "An
         def open_model() -> "AnthropicModel":
             from rehearsal.stand_in import open_stand_in
 
-            return open_stand_in(configuration.settings)
+            return open_stand_in(configuration.settings, _endpoints(configuration))
 
         return open_model
     key, gateway = configuration.secrets.anthropic_api_key, configuration.secrets.anthropic_base_url

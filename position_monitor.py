@@ -22,7 +22,7 @@ import entry_point
 from entry_point import Afterwards, Printing, log_to
 from shared import log
 from shared.brain import Brain, default_brain
-from shared.clock import SystemClock
+from shared.clock import Clock, SystemClock
 from shared.config import Configuration
 from shared.errors import ConfigError
 from shared.lock import HeldFile, hold
@@ -31,10 +31,10 @@ from shared.outcome import Outcome, Status
 from shared.paths import data_directory
 
 if TYPE_CHECKING:
-    from rehearsal.stage import Watch
     from shared.claude import AnthropicModel
     from shared.database.connection import Connection
     from shared.database.opening import Databases
+    from stage import Watch
     from vigil import Means
 
 logger = log.get(__name__)
@@ -63,11 +63,14 @@ def main(
     environ: Mapping[str, str] | None = None,
     stdout: TextIO | None = None,
     stderr: TextIO | None = None,
+    clock: Clock | None = None,
 ) -> int:
     """Watch until the session ends; return 0 when there is nothing to do or it ended well, 1 or 2 else."""
     arguments = _parse(argv)
     err = stderr or sys.stderr
-    afterwards = Afterwards(environ=os.environ if environ is None else environ)
+    afterwards = Afterwards(
+        environ=os.environ if environ is None else environ, clock=clock or SystemClock()
+    )
     outcome = entry_point.run(
         arguments.agent,
         Mode.MONITOR,
@@ -133,13 +136,11 @@ def _locked_run(
         let_the_next_start_through()
         log_to(configuration, environ, mode=Mode.MONITOR)
         from market import calendar
-        from rehearsal.stage import NotDue, keep_time, watch_now
+        from stage import NotDue, Setting, keep_time
 
-        watch = watch_now(
-            settings,
-            home / "rehearsal",
-            calendar.load(settings.market.exchange),
-            at_the_walls_pace=arguments.real_time,
+        setting = Setting(configuration=configuration, home=home, clock=afterwards.clock)
+        watch = setting.watch(
+            calendar.load(settings.market.exchange), at_the_walls_pace=arguments.real_time
         )
         if isinstance(watch, NotDue):
             return Outcome.of(settings.agent.id, Mode.MONITOR, Status.NOTHING_TO_DO, watch.why)
@@ -150,7 +151,7 @@ def _locked_run(
             file,
             arguments.brain,
             once=arguments.once,
-            is_process=arguments.real_time,
+            is_process=arguments.real_time or not setting.is_rehearsal,
         )
         try:
             return asyncio.run(kept)
@@ -187,7 +188,7 @@ async def _keep(
     vigil = Vigil(watch, means, once=once)
     if threading.current_thread() is threading.main_thread():
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, vigil.end)
-    afterwards.where = (watch.stage.bookmark.database_name, watch.stage.clock)
+    afterwards.where = (watch.stage.database_names[0], watch.stage.clock)
     try:
         return await vigil.keep()
     finally:
@@ -208,7 +209,7 @@ def _means(
     from vigil import Means
 
     environ, settings = afterwards.environ, configuration.settings
-    name = watch.stage.bookmark.database_name
+    name = watch.stage.database_names[0]
     brain = brain or default_brain(settings)
 
     async def opened(stack: AsyncExitStack) -> "Databases":
@@ -293,23 +294,14 @@ def _parse(argv: Sequence[str] | None) -> Arguments:
         description="Watch the open positions of an agent until its session ends.",
         epilog="Exit codes: 0 ended well or rightly nothing to do, 1 failed, 2 usage or configuration.",
     )
-    parser.add_argument("--agent", help="a name in config/; default: AGENT_ID, else rehearsal")
     parser.add_argument("--once", action="store_true", help="make one pass and end")
     parser.add_argument(
         "--real-time",
         action="store_true",
         help="in a rehearsal: let its time pass as it does on the wall, to the session's end",
     )
-    parser.add_argument(
-        "--json", action="store_true", dest="as_json", help="end stdout with one JSON object"
-    )
-    parser.add_argument(
-        "--brain",
-        type=Brain,
-        choices=list(Brain),
-        metavar="BRAIN",
-        help="claude or stand-in; default: the stand-in in a rehearsal, else claude",
-    )
+    entry_point.add_common_arguments(parser)
+    entry_point.add_brain_argument(parser)
     return Arguments(**vars(parser.parse_args(argv)))
 
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from market.calendar import Calendar
-from shared import log
-from shared.config import ScheduleSettings
-from shared.database import missed_slots, records
+from shared import due, log
+from shared.config import ScheduleSettings, Settings
+from shared.database import cycles, missed_slots, records
 from shared.database.connection import Connection, transaction
 from shared.database.cycles import CycleStatus
 from shared.database.missed_slots import SlotRun
@@ -17,6 +17,7 @@ from shared.due import HasRun, Missed
 from shared.due import missed_slots as over_without_a_run
 from shared.models import Mode, SessionHours
 from shared.schedule import Slot, slots
+from stage import Stage
 
 logger = log.get(__name__)
 
@@ -27,7 +28,7 @@ async def note_missed_slots(
     connection: Connection,
     *,
     agent_id: str,
-    cycle_id: str,
+    cycle_id: str | None,
     schedule: ScheduleSettings,
     calendar: Calendar,
     session: SessionHours,
@@ -67,6 +68,49 @@ async def note_missed_slots(
     return tuple(found)
 
 
+async def nothing_due(
+    connection: Connection, settings: Settings, stage: Stage, mode: Mode
+) -> str | None:
+    """Say why a run for a slot has nothing to do after all; None where the slot is due and not used up.
+
+    A slot that it comes too late for is kept as missed at once. A rehearsal goes from slot to slot by itself.
+    """
+    if settings.rehearsal is not None or stage.slot is None:
+        return None
+    agent_id, schedule = settings.agent.id, settings.schedule
+    session, now = stage.session, stage.clock.now()
+    if stage.slot.is_due(now, schedule.grace_minutes):
+        is_used = await cycles.slot_has_run(
+            connection, agent_id=agent_id, mode=mode, slot_at=stage.slot.at
+        )
+    else:
+        runs = await missed_slots.runs_of_slots(connection, agent_id, session.session_date)
+        is_used = served_by(runs)(stage.slot)
+    found = due.verdict(
+        slots(schedule, session),
+        mode,
+        now,
+        grace_minutes=schedule.grace_minutes,
+        has_run=lambda _: is_used,
+    )
+    match found:
+        case due.Due():
+            return None
+        case due.NotDue(why=why):
+            return why
+        case due.Missed(why=why):
+            await note_missed_slots(
+                connection,
+                agent_id=agent_id,
+                cycle_id=None,
+                schedule=schedule,
+                calendar=stage.calendar,
+                session=session,
+                now=now,
+            )
+            return why
+
+
 def served_by(runs: Sequence[SlotRun]) -> HasRun:
     """Say which slots were served: an entry slot by any run, since it runs once; others by one that did not fail.
 
@@ -85,7 +129,12 @@ def served_by(runs: Sequence[SlotRun]) -> HasRun:
 
 
 async def _tell(
-    connection: Connection, found: Sequence[Missed], *, agent_id: str, cycle_id: str, now: datetime
+    connection: Connection,
+    found: Sequence[Missed],
+    *,
+    agent_id: str,
+    cycle_id: str | None,
+    now: datetime,
 ) -> None:
     first = found[0].slot
     subject = "a slot was missed" if len(found) == 1 else f"{len(found)} slots were missed"

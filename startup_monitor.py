@@ -16,20 +16,20 @@ import entry_point
 from calendar_end import told_where_the_calendar_ends
 from entry_point import Afterwards, Printing, end_cleanly_when_told, log_to
 from shared import environment, log
-from shared.clock import SystemClock
+from shared.clock import Clock, SystemClock
 from shared.config import Configuration
 from shared.errors import Busy, DatabaseUnavailable
 from shared.lock import HeldFile, hold
-from shared.models import Mode, Snapshot, Verdict
+from shared.models import Snapshot, Verdict
 from shared.outcome import Outcome, Status
 from shared.paths import PROJECT, data_directory
 from shared.redaction import redactor
 
 if TYPE_CHECKING:
-    from rehearsal.stage import Stage
     from settling import Settled
     from shared.database.connection import Connection
     from shared.database.fences import Sender
+    from stage import Stage
     from standing import Seen, Standpoint
 
 NAME = "startup"
@@ -47,6 +47,8 @@ class Arguments:
 
     agent: str | None
     as_json: bool
+    scheduled: bool
+    """Whether cron started it, which fires at the hours of summer and of winter time."""
     accept: str | None
     """The symbol that a person settles."""
     why: str
@@ -58,10 +60,13 @@ def main(
     environ: Mapping[str, str] | None = None,
     stdout: TextIO | None = None,
     stderr: TextIO | None = None,
+    clock: Clock | None = None,
 ) -> int:
     """Compare once; return 0 when clean or another run is at work, 1 when not, 2 on usage."""
     arguments = _parse(argv)
-    afterwards = Afterwards(environ=os.environ if environ is None else environ)
+    afterwards = Afterwards(
+        environ=os.environ if environ is None else environ, clock=clock or SystemClock()
+    )
     outcome = entry_point.run(
         arguments.agent,
         NAME,
@@ -112,19 +117,25 @@ async def _run(
 ) -> Outcome:
     """Compose the comparison where the agent stands; close everything in reverse whatever happens."""
     from market import calendar
-    from rehearsal.stage import NotDue, set_stage
     from shared.agent_lock import hold_agent, tell_of_ended
     from shared.database.fences import Role
     from shared.database.opening import Research, open_databases
     from shared.database.records import count_due_alerts
+    from shared.due import startup_is_due
+    from stage import NotDue, Setting
 
     end_cleanly_when_told()
     settings, home = configuration.settings, data_directory(afterwards.environ)
     table = calendar.load(settings.market.exchange)
-    stage = set_stage(settings, home / "rehearsal", table, Mode.SCAN, force=True)
+    stage = Setting(configuration=configuration, home=home, clock=afterwards.clock).ahead(table)
     if isinstance(stage, NotDue):
         raise Busy(stage.why)
-    name = stage.bookmark.database_name
+    if arguments.scheduled and not startup_is_due(
+        settings.schedule, stage.session, stage.clock.now()
+    ):
+        why = f"the session of {stage.session.session_date} is not about to begin"
+        return Outcome.of(settings.agent.id, NAME, Status.NOTHING_TO_DO, why)
+    name = stage.database_names[0]
     async with AsyncExitStack() as stack:
         databases = await open_databases(
             stack,
@@ -168,7 +179,6 @@ async def _standpoint(
     """Open broker and feed for the session ahead; the desk only takes in what the broker says."""
     from brokers.desk import DeskContext, OrderDesk
     from brokers.patience import PatientBroker
-    from rehearsal.stage import session_ahead
     from shared.journal.books import open_books
     from shared.journal.replay import replay
     from standing import Standpoint
@@ -206,7 +216,7 @@ async def _standpoint(
             look=_nothing_is_placed,
         ),
         context=context,
-        session=session_ahead(stage),
+        session=stage.session,
     )
 
 
@@ -286,9 +296,11 @@ def _parse(argv: Sequence[str] | None) -> Arguments:
         epilog="Exit codes: 0 clean, or another run is at work; 1 locked, unreadable or failed;"
         " 2 usage or configuration.",
     )
-    parser.add_argument("--agent", help="a name in config/; default: AGENT_ID, else rehearsal")
+    entry_point.add_common_arguments(parser)
     parser.add_argument(
-        "--json", action="store_true", dest="as_json", help="end stdout with one JSON object"
+        "--scheduled",
+        action="store_true",
+        help="do nothing unless a session is about to begin, as cron wants it",
     )
     parser.add_argument(
         "--accept", type=str.upper, metavar="SYMBOL", help="settle what is locked about a symbol"

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import entry_point
 from calendar_end import told_where_the_calendar_ends
@@ -25,13 +25,16 @@ from entry_point import (
 )
 from shared import environment, log
 from shared.brain import Brain, default_brain
-from shared.clock import SystemClock
+from shared.clock import Clock, SystemClock
 from shared.config import Configuration
 from shared.errors import DatabaseUnavailable
 from shared.lock import GIVES_WAY_TO_CLOSE, HeldFile, hold
 from shared.models import SLOT_MODES, Mode
 from shared.outcome import Outcome, Status
 from shared.paths import PROJECT, data_directory
+
+if TYPE_CHECKING:
+    from stage import Stage
 
 __all__ = ["CHECKS", "main"]
 
@@ -56,10 +59,13 @@ def main(
     environ: Mapping[str, str] | None = None,
     stdout: TextIO | None = None,
     stderr: TextIO | None = None,
+    clock: Clock | None = None,
 ) -> int:
     """Run once and return the exit code: 0 done or rightly nothing to do, 1 failed, 2 usage."""
     arguments = _parse(argv)
-    afterwards = Afterwards(environ=os.environ if environ is None else environ)
+    afterwards = Afterwards(
+        environ=os.environ if environ is None else environ, clock=clock or SystemClock()
+    )
     outcome = entry_point.run(
         arguments.agent,
         arguments.mode,
@@ -117,39 +123,55 @@ async def _run(
     logged: log.LogOutcome,
     file: HeldFile,
 ) -> Outcome:
-    """Compose the run: stage, databases, cycle; close them in reverse whatever happens."""
-    from cycle import Cycle, Parts, name_cycle
+    """Set the stage, and play on it where something is due; nothing heavy is imported before."""
     from market import calendar
-    from rehearsal.stage import NotDue, keep_time, set_stage
-    from shared.agent_lock import hold_agent, tell_of_ended
-    from shared.database.fences import Role
-    from shared.database.opening import Research, open_databases
-    from shared.database.records import count_due_alerts
-    from shared.journal.books import open_books
+    from stage import NotDue, Setting
 
-    environ = afterwards.environ
-    settings, home = configuration.settings, data_directory(environ)
     end_cleanly_when_told()
-    brain = arguments.brain or default_brain(settings)
-    calendar_table = calendar.load(settings.market.exchange)
-    stage = set_stage(
-        settings,
-        home / "rehearsal",
-        calendar_table,
+    settings = configuration.settings
+    setting = Setting(
+        configuration=configuration,
+        home=data_directory(afterwards.environ),
+        clock=afterwards.clock,
+    )
+    stage = setting.for_slot(
+        calendar.load(settings.market.exchange),
         arguments.mode,
         force=arguments.force,
         dry_run=arguments.dry_run,
     )
     if isinstance(stage, NotDue):
         return Outcome.of(settings.agent.id, arguments.mode, Status.NOTHING_TO_DO, stage.why)
-    names = (stage.bookmark.database_name, stage.bookmark.research_database_name)
+    return await _play(stage, arguments, configuration, afterwards, logged, file)
+
+
+async def _play(
+    stage: "Stage",
+    arguments: Arguments,
+    configuration: Configuration,
+    afterwards: Afterwards,
+    logged: log.LogOutcome,
+    file: HeldFile,
+) -> Outcome:
+    """Compose the run: databases, locks, cycle; close them in reverse whatever happens."""
+    from cycle import Cycle, Parts, name_cycle
+    from punctuality import nothing_due
+    from shared.agent_lock import hold_agent, tell_of_ended
+    from shared.database.fences import Role
+    from shared.database.opening import Research, open_databases
+    from shared.database.records import count_due_alerts
+    from shared.journal.books import open_books
+    from stage import keep_time
+
+    environ, settings, home = afterwards.environ, configuration.settings, stage.home
+    brain = arguments.brain or default_brain(settings)
     async with AsyncExitStack() as stack:
         databases = await open_databases(
             stack,
             configuration,
             environ=environ,
             home=home,
-            embedded_names=names,
+            embedded_names=stage.database_names,
             research=Research.MAY_BE_AWAY if arguments.mode is Mode.CLOSE else Research.NEEDED,
         )
         sender = await stack.enter_async_context(
@@ -163,7 +185,10 @@ async def _run(
                 wait_seconds=settings.locks.release_seconds,
             )
         )
-        afterwards.where = (names[0], stage.clock)
+        afterwards.where = (stage.database_names[0], stage.clock)
+        idle = await nothing_due(databases.trading, settings, stage, arguments.mode)
+        if idle is not None:
+            return Outcome.of(settings.agent.id, arguments.mode, Status.NOTHING_TO_DO, idle)
         books = await open_books(
             databases.trading, home=home, agent_id=settings.agent.id, clock=stage.clock
         )
@@ -212,21 +237,12 @@ def _parse(argv: Sequence[str] | None) -> Arguments:
         metavar="MODE",
         help="scan, trade, close or heartbeat",
     )
-    parser.add_argument("--agent", help="a name in config/; default: AGENT_ID, else rehearsal")
     parser.add_argument("--force", action="store_true", help="do not ask whether a slot is due")
     parser.add_argument(
         "--dry-run", action="store_true", help="go through everything and place nothing"
     )
-    parser.add_argument(
-        "--json", action="store_true", dest="as_json", help="end stdout with one JSON object"
-    )
-    parser.add_argument(
-        "--brain",
-        type=Brain,
-        choices=list(Brain),
-        metavar="BRAIN",
-        help="claude or stand-in; default: the stand-in in a rehearsal, else claude",
-    )
+    entry_point.add_common_arguments(parser)
+    entry_point.add_brain_argument(parser)
     return Arguments(**vars(parser.parse_args(argv)))
 
 

@@ -17,7 +17,6 @@ from blind_guard import BlindGuard, Known
 from brokers.resolution import ABSENCE_SECONDS
 from cycle import name_cycle
 from guard import Guard, Pass
-from rehearsal.stage import Watch
 from shared import log
 from shared.agent_lock import hold_agent, tell_of_ended
 from shared.brain import Brain
@@ -48,6 +47,7 @@ from shared.prices import PRICE_FILE, load_prices
 from shared.prompts import Prompts
 from shared.second_opinion import Reviewer
 from shared.version import code_version
+from stage import Watch
 from workplace import open_workplace
 
 logger = log.get(__name__)

@@ -9,12 +9,12 @@ from decimal import Decimal
 from brokers.desk import DeskContext
 from brokers.patience import PatientBroker
 from lookout import Workplace
-from rehearsal.stage import Stage
 from shared.config import Settings
 from shared.database import accounts, cycles
 from shared.database.fences import Sender
 from shared.journal.books import Books
 from shared.models import Account, Mode
+from stage import Stage
 
 SESSIONS_OF_BARS = 5
 """How many earlier sessions indicators may look at, where the feed has them."""

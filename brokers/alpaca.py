@@ -6,12 +6,13 @@ free again. What Alpaca does not say clearly is BrokerUnavailable for a read and
 write; no write is sent twice.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import TypeVar
 from urllib.parse import quote, urlsplit
 
 from brokers import alpaca_errors, alpaca_wire
+from brokers.alpaca_assets import AlpacaAssets
 from brokers.alpaca_books import PAGE, AlpacaBooks
 from brokers.alpaca_requests import ALPACA_CAPABILITIES, order_body, replacement_body
 from brokers.alpaca_wire import Unreadable
@@ -61,6 +62,7 @@ class AlpacaBroker:
         self._clock: Clock = clock
         self._http: AlpacaHttp = AlpacaHttp(settings, keys, settings.trading_url, share)
         self._books: AlpacaBooks = AlpacaBooks(self._http, page_size=page_size)
+        self._assets: AlpacaAssets = AlpacaAssets(self._found, clock)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -110,11 +112,7 @@ class AlpacaBroker:
     async def instrument(self, symbol: str) -> Instrument | None:
         """Describe a symbol, or None when Alpaca does not know it."""
 
-        async def read() -> Instrument | None:
-            body = await self._found(f"/assets/{quote(symbol, safe='')}")
-            return None if body is None else alpaca_wire.instrument(body)
-
-        return await self._read(read)
+        return await self._read(lambda: self._assets.instrument(symbol))
 
     async def market_clock(self) -> MarketClock:
         """Ask whether the exchange trades, and what time it is there."""
@@ -159,7 +157,7 @@ class AlpacaBroker:
         """Cut every call off and close every connection; safe to call twice."""
         await self._http.close()
 
-    async def _found(self, path: str, query: dict[str, str] | None = None) -> Json:
+    async def _found(self, path: str, query: Mapping[str, str] | None = None) -> Json:
         """Read one thing; None where Alpaca says that there is none."""
         try:
             return await self._http.get(path, query)

@@ -23,6 +23,7 @@ from shared.embedded_postgres import Server, database_names, drop_database
 from shared.errors import ConfigError
 from shared.models import Mode, QuoteSource, SessionHours
 from shared.schedule import Slot, next_slot, slots
+from stage import NotDue, Watch
 
 if TYPE_CHECKING:
     from brokers.base import Broker
@@ -52,6 +53,16 @@ class Stage:
         """The data directory."""
         return self.folder.parent
 
+    @property
+    def database_names(self) -> tuple[str, str]:
+        """The trading and the research database of this rehearsal."""
+        return (self.bookmark.database_name, self.bookmark.research_database_name)
+
+    @property
+    def data_label(self) -> str:
+        """What Claude is told about where the market data come from."""
+        return self.recording.description.label
+
     def feed(self) -> RecordedFeed:
         """Open the session's market data up to the clock."""
         return RecordedFeed(self.recording, self.clock)
@@ -69,13 +80,6 @@ class Stage:
             starting_cash=self.settings.broker.starting_cash,
             volume_share_pct=self.settings.broker.volume_share_pct,
         )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NotDue:
-    """There is no slot to play; the sentence says what there is instead."""
-
-    why: str
 
 
 def begin(
@@ -144,15 +148,6 @@ def set_stage(
     return _stage(settings, folder, calendar, bookmark, slot)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Watch:
-    """A time in one session in which nothing is run and the position monitor watches."""
-
-    stage: Stage
-    until: datetime
-    """The last moment of it."""
-
-
 def watches_before_slot(
     settings: Settings, folder: Path, calendar: Calendar, mode: Mode
 ) -> tuple[Watch, ...]:
@@ -182,13 +177,15 @@ def watch_now(
     until = hours.closes_at + _margin(settings)
     if slot is not None and not at_the_walls_pace:
         until = slot.at - _INSTANT
-    watch = _watch(settings, folder, calendar, bookmark, hours.session_date, until)
-    if watch is None:
-        return NotDue(why=f"there is nothing to watch before {until:%Y-%m-%d %H:%M} UTC")
-    if not at_the_walls_pace:
-        return watch
-    clock = RunningClock(watch.stage.clock.now())
-    return replace(watch, stage=replace(watch.stage, clock=clock))
+    return _watch(
+        settings,
+        folder,
+        calendar,
+        bookmark,
+        hours.session_date,
+        until,
+        at_the_walls_pace=at_the_walls_pace,
+    ) or NotDue(why=f"there is nothing to watch before {until:%Y-%m-%d %H:%M} UTC")
 
 
 def keep_time(stage: Stage) -> None:
@@ -198,7 +195,14 @@ def keep_time(stage: Stage) -> None:
         bookmarks.write(stage.folder, there)
 
 
-def session_ahead(stage: Stage) -> SessionHours:
+def before_session(settings: Settings, folder: Path, calendar: Calendar) -> Stage:
+    """Set the stage where the rehearsal stands, for the session that its next slot belongs to."""
+    bookmark = bookmarks.read(folder) or begin(settings, folder, calendar)
+    stage = _stage(settings, folder, calendar, bookmark, None)
+    return replace(stage, session=_session_ahead(stage))
+
+
+def _session_ahead(stage: Stage) -> SessionHours:
     """Return the session that the rehearsal's next slot belongs to; the last one when none is left."""
     if next_slot(slots(stage.settings.schedule, stage.session), stage.bookmark.after) is not None:
         return stage.session
@@ -264,6 +268,8 @@ def _watch(
     bookmark: Bookmark,
     day: date,
     until: datetime,
+    *,
+    at_the_walls_pace: bool = False,
 ) -> Watch | None:
     """Give what of a session there is to watch up to then; None where that is nothing."""
     hours, margin = _hours(calendar, day), _margin(settings)
@@ -271,8 +277,12 @@ def _watch(
     until = min(until, hours.closes_at + margin)
     if since >= until:
         return None
-    at = bookmark.at(day, since, played=bookmark.played)
-    return Watch(stage=_stage(settings, folder, calendar, at, None), until=until)
+    stage = _stage(
+        settings, folder, calendar, bookmark.at(day, since, played=bookmark.played), None
+    )
+    if at_the_walls_pace:
+        stage = replace(stage, clock=RunningClock(since))
+    return Watch(stage=stage, until=until)
 
 
 def _margin(settings: Settings) -> timedelta:

@@ -469,6 +469,8 @@ class Secrets(_Section):
     """Where Claude is reached, if not at the provider's own address; may hold a gateway's password."""
     alpaca_api_key: SecretStr | None = None
     alpaca_secret_key: SecretStr | None = None
+    alpaca_simulator_url: str | None = None
+    """A simulator on this machine that is asked instead of Alpaca, for orders and for data."""
     trading_database_url: SecretStr | None = None
     research_database_url: SecretStr | None = None
     smtp_host: str | None = None

@@ -20,6 +20,8 @@ DATA_HOSTS = LOOPBACK_HOSTS | {"data.alpaca.markets"}
 LIVE_KEY = "AK"
 """What the id of an Alpaca key for a live account begins with."""
 ALPACA_REQUESTS_PER_MINUTE = 200
+ALPACA_URL = "ALPACA_BASE_URL"
+"""The variable that can name a simulator."""
 
 PAPER_MODES = ("paper", "sandbox", "production")
 """What agents on paper accounts call themselves: one experiments, one runs what is proven."""
@@ -125,10 +127,20 @@ def _alpaca_is_paper(settings: Settings, environ: Mapping[str, str]) -> Iterator
         yield Finding(place, what)
     elif not _is_bare(alpaca.data_url):
         yield Finding(place, _not_bare("data_url", alpaca.data_url))
-    given = environ.get("ALPACA_BASE_URL", "").strip()
-    if given and _host(given) != _host(alpaca.trading_url):
-        what = f"it must be left out, or name the host of broker.alpaca.trading_url, was {given!r}"
-        yield Finding("ALPACA_BASE_URL", what)
+    given = environ.get(ALPACA_URL, "").strip()
+    is_simulator = _host(given) in LOOPBACK_HOSTS and _is_bare(given)
+    if given and not is_simulator and _host(given) != _host(alpaca.trading_url):
+        what = (
+            "it must be left out, name the host of broker.alpaca.trading_url, or a simulator on this"
+            f" machine as http://127.0.0.1:PORT, was {given!r}"
+        )
+        yield Finding(ALPACA_URL, what)
+
+
+def simulator_url(environ: Mapping[str, str]) -> str | None:
+    """Return the address of a simulator on this machine, if that is what `ALPACA_BASE_URL` names."""
+    given = environ.get(ALPACA_URL, "").strip()
+    return given if _host(given) in LOOPBACK_HOSTS else None
 
 
 def _not_bare(name: str, url: str) -> str:

@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 
 from shared import yaml_positions
 from shared.config import Configuration, Secrets, Settings
-from shared.config_checks import Finding, findings, live_findings
+from shared.config_checks import Finding, findings, live_findings, simulator_url
 from shared.config_sentences import meant, sentence
 from shared.environment import secrets_in
 from shared.errors import ConfigError, Problem
@@ -242,6 +242,7 @@ def _secrets(settings: Settings, environ: Mapping[str, str]) -> Secrets:
         anthropic_base_url=secret("ANTHROPIC_BASE_URL"),
         alpaca_api_key=secret(alpaca.api_key_env if alpaca else None),
         alpaca_secret_key=secret(alpaca.secret_key_env if alpaca else None),
+        alpaca_simulator_url=simulator_url(environ) if alpaca else None,
         trading_database_url=secret(database.trading_url_env),
         research_database_url=secret(database.research_url_env),
         smtp_host=given("SMTP_HOST"),

@@ -13,4 +13,5 @@ pytest_plugins: tuple[str, ...] = (
     "tests.fixtures.retries",
     "tests.fixtures.operate",  # imports the ones above, so they have to be registered first
     "tests.fixtures.care",
+    "tests.fixtures.dev_claude",
 )

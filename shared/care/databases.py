@@ -42,12 +42,11 @@ async def open_alone(place: Place) -> AsyncGenerator[Connections]:
 
 
 async def _urls(place: Place) -> Mapping[DatabaseKind, str]:
-    names = ("", "")
-    if place.settings.database.kind == "embedded":
-        bookmark = place.begun()
-        names = (bookmark.database_name, bookmark.research_database_name)
     urls = await ready_urls(
-        place.configuration, environ=place.environ, home=place.home, embedded_names=names
+        place.configuration,
+        environ=place.environ,
+        home=place.home,
+        embedded_names=place.database_names,
     )
     return dict(zip((DatabaseKind.TRADING, DatabaseKind.RESEARCH), urls, strict=True))
 

@@ -89,6 +89,8 @@ def command(installation: Installation, agent: str, job: Job) -> str:
         program = "unified_agent" if job.mode else job.value
         words = [ENV, *words, str(installation.project / f"{program}.py")]
     words += ["--agent", agent, *(["--mode", job.mode] if job.mode else [])]
+    if job is Job.STARTUP_MONITOR:
+        words.append("--scheduled")
     if job is Job.POSITION_MONITOR:
         # -F: without a process in between, so that the monitor itself lets go of the lock when it has
         # its own; a successor has to get through to see that it hangs

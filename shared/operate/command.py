@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 from shared import config_file, environment, log
-from shared.clock import SystemClock
+from shared.clock import Clock, SystemClock
 from shared.config import Configuration
 from shared.database import codec
 from shared.errors import Busy, CatalystError, ConfigError
@@ -34,11 +34,13 @@ def main(
     environ: Mapping[str, str] | None = None,
     stdout: TextIO | None = None,
     stderr: TextIO | None = None,
+    clock: Clock | None = None,
 ) -> int:
     """Do one command and return the exit code: 0 done or rightly nothing to do, 1 failed, 2 usage."""
     out, err = stdout or sys.stdout, stderr or sys.stderr
     arguments = parse(argv)
-    report = _Run(arguments, os.environ if environ is None else environ).report()
+    given = os.environ if environ is None else environ
+    report = _Run(arguments, given, clock or SystemClock()).report()
     if arguments.as_json:
         out.write(codec.encode(report.as_json()) + "\n")
     if report.exit_code or not arguments.as_json:
@@ -54,8 +56,9 @@ def main(
 class _Run:
     """One command; it learns on the way whose it is and which secrets must not be shown."""
 
-    def __init__(self, arguments: Arguments, environ: Mapping[str, str]) -> None:
+    def __init__(self, arguments: Arguments, environ: Mapping[str, str], clock: Clock) -> None:
         self._arguments: Arguments = arguments
+        self._clock: Clock = clock
         self._environ: Mapping[str, str] = environ
         self._agent: str = arguments.agent or "catalyst"
         self._redact: Callable[[str], str] = redactor(environment.secrets_in(environ))
@@ -92,7 +95,7 @@ class _Run:
                 raise
             return asyncio.run(self._only_by_file(home, str(error)))
         logged = self._logged(configuration) if self._arguments.command in _CHANGING else None
-        place = find_place(configuration, self._environ, home, logged)
+        place = find_place(configuration, self._environ, home, logged, wall=self._clock)
         return asyncio.run(_carry_out(place, self._without_secrets()))
 
     def _configuration(self) -> Configuration:
@@ -121,7 +124,7 @@ class _Run:
             self._without_secrets(),
             self._agent,
             home=home,
-            clock=SystemClock(),
+            clock=self._clock,
             environ=self._environ,
         )
         return wanted.only_in_file(await wanted.into_file(), problem)

@@ -13,7 +13,6 @@ from time import monotonic
 
 from brokers.desk import NotPlaced, Placed, Refused, Submission
 from cycle import Cycle, Parts, name_cycle
-from rehearsal.stage import NotDue, Stage, set_stage
 from shared import trading_state
 from shared.agent_lock import hold_agent, tell_of_ended
 from shared.brain import Brain
@@ -32,6 +31,7 @@ from shared.operate.audit import audited
 from shared.operate.place import Place, find_place
 from shared.operate.report import Report
 from shared.outcome import Outcome, Status
+from stage import Stage
 from tool_executor import ToolExecutor
 
 BRAIN = "operator"
@@ -143,14 +143,13 @@ class Flattening(Cycle):
 async def flatten(place: Place, arguments: Arguments) -> Report:
     """Sell, as soon as no cycle runs. Raises Busy when one still does after the time to wait."""
     _end_cleanly_when_told()
-    bookmark = place.begun()
     async with AsyncExitStack() as stack:
         databases = await open_databases(
             stack,
             place.configuration,
             environ=place.environ,
             home=place.home,
-            embedded_names=(bookmark.database_name, bookmark.research_database_name),
+            embedded_names=place.database_names,
             research=Research.MAY_BE_AWAY,
         )
 
@@ -217,15 +216,13 @@ async def _flattened(
 
 
 def _stage(place: Place) -> Stage:
-    """Set the stage where the rehearsal stands; the lock is held, so it stands still."""
-    now = find_place(place.configuration, place.environ, place.home).begun()
-    if now.number != place.begun().number:
-        msg = f"rehearsal {now.number} began meanwhile; give the command again for that one"
-        raise Busy(msg)
-    stage = set_stage(place.settings, place.folder, place.calendar(), Mode.CLOSE, force=True)
-    if isinstance(stage, NotDue):
-        raise Busy(stage.why)
-    return stage
+    """Set the stage where the agent stands; the lock is held, so a rehearsal stands still."""
+    if place.settings.rehearsal is not None:
+        now = find_place(place.configuration, place.environ, place.home).begun()
+        if now.number != place.begun().number:
+            msg = f"rehearsal {now.number} began meanwhile; give the command again for that one"
+            raise Busy(msg)
+    return place.stage(Mode.CLOSE)
 
 
 async def _lock(

@@ -7,7 +7,7 @@ import os
 import pwd
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -19,8 +19,10 @@ from shared.clock import Clock, ManualClock, SystemClock
 from shared.config import Configuration, Settings
 from shared.database.connection import Connection
 from shared.database.opening import open_trading
-from shared.errors import CatalystError
+from shared.errors import Busy, CatalystError
 from shared.log import LogOutcome
+from shared.models import Mode
+from stage import NotDue, Setting, Stage
 
 
 class NoRehearsal(CatalystError):
@@ -36,6 +38,8 @@ class Place:
     home: Path
     bookmark: Bookmark | None
     """Where the rehearsal stands; None where none was begun, and for a real agent."""
+    wall: Clock = field(default_factory=SystemClock)
+    """What a real agent goes by."""
     logged: LogOutcome | None = None
     """Where the log goes; None for what changes nothing."""
 
@@ -57,7 +61,7 @@ class Place:
     @property
     def clock(self) -> Clock:
         """The agent's clock."""
-        return SystemClock() if self.bookmark is None else ManualClock(self.bookmark.clock)
+        return self.wall if self.bookmark is None else ManualClock(self.bookmark.clock)
 
     def calendar(self) -> Calendar:
         """Open the exchange's calendar."""
@@ -78,15 +82,32 @@ class Place:
             raise NoRehearsal(msg)
         return self.bookmark
 
+    @property
+    def database_names(self) -> tuple[str, str]:
+        """The two databases where they are embedded, else empty. Raises NoRehearsal."""
+        if self.settings.database.kind != "embedded":
+            return ("", "")
+        bookmark = self.begun()
+        return (bookmark.database_name, bookmark.research_database_name)
+
+    def stage(self, mode: Mode) -> Stage:
+        """Set the stage where the agent stands, for what no slot is for. Raises NoRehearsal and Busy."""
+        if self.settings.rehearsal is not None:
+            self.begun()
+        setting = Setting(configuration=self.configuration, home=self.home, clock=self.wall)
+        stage = setting.for_slot(self.calendar(), mode, force=True)
+        if isinstance(stage, NotDue):
+            raise Busy(stage.why)
+        return stage
+
     async def trading(self, stack: AsyncExitStack) -> Connection:
         """Open the trading database; the stack closes it. Raises DatabaseUnavailable and NoRehearsal."""
-        is_embedded = self.settings.database.kind == "embedded"
         return await open_trading(
             stack,
             self.configuration,
             environ=self.environ,
             home=self.home,
-            embedded_name=self.begun().database_name if is_embedded else "",
+            embedded_name=self.database_names[0],
         )
 
 
@@ -95,13 +116,20 @@ def find_place(
     environ: Mapping[str, str],
     home: Path,
     logged: LogOutcome | None = None,
+    *,
+    wall: Clock | None = None,
 ) -> Place:
     """Look where the agent stands. Raises ConfigError for a bookmark that cannot be read."""
     bookmark = None
     if configuration.settings.rehearsal is not None:
         bookmark = bookmarks.read(rehearsals(home))
     return Place(
-        configuration=configuration, environ=environ, home=home, bookmark=bookmark, logged=logged
+        configuration=configuration,
+        environ=environ,
+        home=home,
+        bookmark=bookmark,
+        wall=wall or SystemClock(),
+        logged=logged,
     )
 
 

@@ -11,7 +11,7 @@ from shared import trading_state
 from shared.database import claude_calls, history, orders, positions, records
 from shared.database.connection import Connection
 from shared.database.orders import OrderRecord, PositionRecord
-from shared.errors import BrokerUnavailable
+from shared.errors import BrokerUnavailable, Busy
 from shared.models import Mode, OrderType, Side
 from shared.operate.arguments import Arguments
 from shared.operate.place import Place
@@ -167,13 +167,10 @@ async def _budget(place: Place, trading: Connection) -> dict[str, object]:
 
 async def _live(place: Place) -> dict[str, object]:
     """Ask the broker itself; a broker that cannot be asked is an answer too."""
-    from rehearsal.stage import NotDue, set_stage
-
-    place.begun()
-    stage = set_stage(place.settings, place.folder, place.calendar(), Mode.HEARTBEAT, force=True)
-    if isinstance(stage, NotDue):
-        return {"error": stage.why}
-    broker = stage.broker()
+    try:
+        broker = place.stage(Mode.HEARTBEAT).broker()
+    except Busy as error:
+        return {"error": str(error)}
     try:
         account, held = await broker.account(), await broker.positions()
     except BrokerUnavailable as error:

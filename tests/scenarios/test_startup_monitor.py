@@ -62,6 +62,13 @@ def test_books_that_agree_are_clean_and_the_verdict_is_a_row(new_rehearsal: Mach
     assert new_rehearsal.query("SELECT account_id FROM account_pins") != []
 
 
+def test_what_cron_starts_at_the_wrong_hour_compares_nothing(new_rehearsal: Machine) -> None:
+    run = new_rehearsal.compare("--scheduled")
+
+    assert (run.exit_code, run.said["status"]) == (0, "nothing_to_do")
+    assert run.said["reason"] == "the session of 2026-06-15 is not about to begin"
+
+
 def test_shares_bought_by_hand_lock_their_symbol_and_reach_a_person(holding: Machine) -> None:
     symbol, quantity, _ = held_symbol(holding)
     buy_by_hand(holding, symbol, 7)

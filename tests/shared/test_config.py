@@ -492,13 +492,22 @@ def test_a_simulator_on_this_machine_may_stand_for_alpaca(project: Path, url: st
     assert loaded(project, text, ALPACA | URLS)
 
 
+def test_a_simulator_on_this_machine_can_be_named_by_the_environment(project: Path) -> None:
+    url = "http://127.0.0.1:8765"
+    asked = loaded(project, WITH_ALPACA, {**ALPACA, **URLS, "ALPACA_BASE_URL": url})
+    theirs = {"ALPACA_BASE_URL": "https://paper-api.alpaca.markets"}
+
+    assert asked.secrets.alpaca_simulator_url == url
+    assert loaded(project, WITH_ALPACA, ALPACA | URLS | theirs).secrets.alpaca_simulator_url is None
+
+
 @pytest.mark.parametrize(
     ("environ", "said"),
     [
         ({"ALPACA_API_KEY": "AKHUNTER2HUNTER2"}, "ALPACA_API_KEY: live trading is refused"),
         ({"ALPACA_API_KEY": " akhunter2hunter2"}, "ALPACA_API_KEY: live trading is refused"),
         ({"ALPACA_SECRET_KEY": " "}, "ALPACA_SECRET_KEY: it is not set"),
-        ({"ALPACA_BASE_URL": "http://127.0.0.1:5"}, "ALPACA_BASE_URL: it must be left out, or"),
+        ({"ALPACA_BASE_URL": "http://127.0.0.1:5/v2"}, "ALPACA_BASE_URL: it must be left out, "),
     ],
 )
 def test_keys_that_are_not_those_of_a_paper_account_stop_the_start(
@@ -718,6 +727,7 @@ def test_the_example_environment_can_be_copied_as_it_is(project: Path) -> None:
     assert set(read_environment(project, {})) == {
         "AGENT_ID",
         "ANTHROPIC_API_KEY",
+        "ALPACA_BASE_URL",
         "ANTHROPIC_BASE_URL",
         "ALPACA_API_KEY",
         "ALPACA_SECRET_KEY",

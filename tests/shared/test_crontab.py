@@ -135,6 +135,10 @@ def test_a_line_names_everything_by_its_absolute_path_and_says_whose_run_it_is()
         " /opt/catalyst/unified_agent.py --agent dev_claude --mode trade"
         " >>/var/log/c/cron-dev_claude.log 2>&1"
     )
+    assert command(PLACE, "dev_claude", Job.STARTUP_MONITOR).endswith(
+        " /opt/catalyst/startup_monitor.py --agent dev_claude --scheduled"
+        " >>/var/log/c/cron-dev_claude.log 2>&1"
+    )
     assert command(PLACE, "dev_claude", Job.POSITION_MONITOR).startswith(
         "/usr/bin/flock -E 0 -n -F /var/lib/c/locks/dev_claude.position_monitor.cron /usr/bin/env "
     )
