@@ -8,10 +8,10 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
-from datetime import datetime, tzinfo
 from time import monotonic
 
 import by_rule
+import cycle_words as words
 import tools
 from agreement import tell_of_drift, unscheduled_closure
 from by_rule import HouseRules
@@ -34,12 +34,11 @@ from shared.errors import (
     CatalystError,
     ConfigError,
     DatabaseUnavailable,
-    LockLost,
 )
 from shared.identity import cycle_id
 from shared.journal.books import Books
 from shared.journal.replay import replay
-from shared.models import Mode, SessionHours, Snapshot
+from shared.models import Mode, Snapshot
 from shared.outcome import Outcome, Status
 from shared.paths import PROJECT
 from shared.prices import PRICE_FILE, load_prices
@@ -54,14 +53,6 @@ logger = log.get(__name__)
 
 DECISIONS_TOLD = 5
 NOTHING_HELD = "nothing is held, so nothing has to be closed"
-
-_FAILED_ENDS = {
-    LoopEnd.MODEL_UNAVAILABLE,
-    LoopEnd.TRUNCATED,
-    LoopEnd.CONTEXT_WINDOW,
-    LoopEnd.UNKNOWN_STOP_REASON,
-    LoopEnd.UNUSABLE_REPLY,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +148,7 @@ class Cycle:
                 await self._record.wake_up(self._parts.mode, self._settings.claude.daily_budget_usd)
                 outcome = await self._play()
         except asyncio.CancelledError as ended:
-            outcome = self._outcome(*_ended_early(ended))
+            outcome = self._outcome(*words.ended_early(ended))
         except CatalystError as error:
             logger.exception("cycle_failed")
             status = Status.USAGE if isinstance(error, ConfigError) else Status.FAILED
@@ -279,7 +270,9 @@ class Cycle:
         match parts.mode:
             case Mode.TRADE | Mode.CLOSE:
                 if not parts.stage.session.is_open(now):
-                    return _closed_market(parts.stage.session, now, parts.stage.calendar.timezone)
+                    return words.closed_market(
+                        parts.stage.session, now, parts.stage.calendar.timezone
+                    )
                 if parts.mode is Mode.CLOSE and not await self._anything_open():
                     return NOTHING_HELD
             case Mode.HEARTBEAT:
@@ -370,7 +363,7 @@ class Cycle:
             elapsed_seconds=lambda: monotonic() - started,
             sleep=asyncio.sleep,
         )
-        status, reason = _verdict(self._result, executor.decisions)
+        status, reason = words.verdict(self._result, executor.decisions)
         if self._result.end is LoopEnd.BUDGET:
             await rules.alert_of_money(self._result.reason)
         if messages and parts.research is not None and status is Status.DONE:
@@ -390,7 +383,7 @@ class Cycle:
             "cycle_id": self._parts.cycle_id,
             "now": f"{now:%Y-%m-%d %H:%M}",
             "local_time": f"{local:%A %Y-%m-%d %H:%M} exchange time",
-            "market_state": _market_state(stage.session, now, stage.calendar.timezone),
+            "market_state": words.market_state(stage.session, now, stage.calendar.timezone),
             "data_label": stage.data_label,
             "portfolio": compact(await executor.portfolio()),
             "messages": messages,
@@ -465,40 +458,3 @@ class Cycle:
             code_version=code_version(PROJECT),
             pid=os.getpid(),
         )
-
-
-def _verdict(result: LoopResult, decisions: Sequence[str]) -> tuple[Status, str]:
-    """Say what the talk with Claude came to; its last decision is the reason where there is one."""
-    if result.end in _FAILED_ENDS:
-        return Status.FAILED, f"the talk with Claude ended with {result.end}: {result.reason}"
-    if result.end is LoopEnd.BUDGET:
-        return Status.NOTHING_TO_DO, f"the budget ended the cycle: {result.reason}"
-    if not decisions:
-        return (
-            Status.DONE,
-            f"no decision was logged; the talk ended with {result.end}: {result.text}",
-        )
-    how = "" if result.end is LoopEnd.FINISHED else f" (ended with {result.end})"
-    return Status.DONE, decisions[-1] + how
-
-
-def _ended_early(ended: asyncio.CancelledError) -> tuple[Status, str]:
-    """Say why the run was cancelled; who watches its lock gives a reason."""
-    match ended.args:
-        case (LockLost() as lost,):
-            return Status.FAILED, str(lost)
-        case _:
-            return Status.INTERRUPTED, "the run was ended from outside"
-
-
-def _closed_market(session: SessionHours, now: datetime, zone: tzinfo) -> str:
-    return f"the market is closed: {_market_state(session, now, zone)}"
-
-
-def _market_state(session: SessionHours, now: datetime, zone: tzinfo) -> str:
-    opens, closes = session.opens_at.astimezone(zone), session.closes_at.astimezone(zone)
-    hours = f"{session.exchange} trades {opens:%H:%M} to {closes:%H:%M} on {session.session_date}"
-    if session.is_open(now):
-        left = int((session.closes_at - now).total_seconds() // 60)
-        return f"open, {left} minutes left; {hours}"
-    return f"it is {now.astimezone(zone):%H:%M}; {hours}"

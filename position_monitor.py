@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from shared.database.connection import Connection
     from shared.database.opening import Databases
     from stage import Watch
-    from vigil import Means
+    from watch_parts import Means
 
 logger = log.get(__name__)
 
@@ -206,7 +206,7 @@ def _means(
     is_process: bool,
 ) -> "Means":
     from shared.database.opening import Research, open_databases
-    from vigil import Means
+    from watch_parts import Means
 
     environ, settings = afterwards.environ, configuration.settings
     name = watch.stage.database_names[0]

@@ -7,29 +7,23 @@ command line nor who started the process.
 import asyncio
 import os
 import socket
-from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 
 from blind_guard import BlindGuard, Known
 from brokers.resolution import ABSENCE_SECONDS
 from cycle import name_cycle
-from guard import Guard, Pass
+from guard import Guard
 from shared import log
 from shared.agent_lock import hold_agent, tell_of_ended
-from shared.brain import Brain
-from shared.claude import AnthropicModel
 from shared.clock import SystemClock
-from shared.config import Configuration
 from shared.cycle_journal import CycleJournal
 from shared.cycle_record import CycleRecord
 from shared.database import accounts, monitor, orders, records
 from shared.database.connection import Connection
 from shared.database.cycles import CycleStart
-from shared.database.fences import Role, Sender
-from shared.database.opening import Databases
+from shared.database.fences import Role
 from shared.errors import (
     BrokerUnavailable,
     CatalystError,
@@ -39,7 +33,6 @@ from shared.errors import (
 )
 from shared.journal.books import Books, open_books
 from shared.journal.replay import replay
-from shared.lock import HeldFile
 from shared.models import Mode
 from shared.outcome import Outcome, Status
 from shared.paths import PROJECT
@@ -48,6 +41,7 @@ from shared.prompts import Prompts
 from shared.second_opinion import Reviewer
 from shared.version import code_version
 from stage import Watch
+from watch_parts import Means, Shift, Tally
 from workplace import open_workplace
 
 logger = log.get(__name__)
@@ -60,70 +54,6 @@ BETWEEN_LOOKS = timedelta(seconds=ABSENCE_SECONDS)
 
 GIVES_UP_AFTER = 3
 """Passes in a row that a defect may end before a fresh process takes over."""
-
-OpenDatabases = Callable[[AsyncExitStack], Awaitable[Databases]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Means:
-    """What a watch needs from the process around it."""
-
-    configuration: Configuration
-    file: HeldFile
-    """The monitor's own lock, whose lease every sign of life renews."""
-    brain: Brain
-    open_databases: OpenDatabases
-    open_model: Callable[[], AnthropicModel]
-    signs: Callable[[], None]
-    """Called with every sign of life."""
-    tell: Callable[[Connection, datetime], Awaitable[None]]
-    """Called after a pass, for alerts that wait to be sent."""
-    cry: Callable[[], Awaitable[None]]
-    """Called after a pass without a database, in which no alert can be queued."""
-    ends_with_the_code: bool
-    """Whether the process ends when the code under it was updated, for a fresh one to take over."""
-
-
-@dataclass(slots=True, kw_only=True)
-class Tally:
-    """What a watch came to so far."""
-
-    passes: int = 0
-    watched: int = 0
-    """Open positions in the last pass."""
-    blind_passes: int = 0
-    orders: int = 0
-    fills: int = 0
-    left: list[str] = field(default_factory=list[str])
-    alerts: list[str] = field(default_factory=list[str])
-    problem: str | None = None
-    """Of the last pass."""
-    naked_seconds: float = 0.0
-    """How long shares were without a stop in this session so far."""
-
-    def add(self, made: Pass) -> None:
-        """Count a pass."""
-        self.passes += 1
-        self.watched = made.watched
-        self.orders += made.orders
-        self.fills += made.fills
-        self.left += made.left
-        self.alerts += [subject for subject in made.alerts if subject not in self.alerts]
-        self.problem = made.problem
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shift:
-    """The time in which one connection to the database, one token and one broker last."""
-
-    guard: Guard
-    books: Books
-    sender: Sender
-
-    @property
-    def trading(self) -> Connection:
-        """The trading database."""
-        return self.books.connection
 
 
 class Vigil:

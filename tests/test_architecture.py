@@ -35,6 +35,8 @@ LAYERS = {
     "held_prices": 6,
     "blind_guard": 6,
     "vigil": 6,
+    "watch_parts": 6,
+    "cycle_words": 6,
     "by_rule": 6,
     "closing": 6,
     "calendar_end": 6,
