@@ -211,10 +211,10 @@ class AlpacaHttp:
     async def _run(self, work: Callable[[SdkClient], Json], *, writes: bool) -> Json:
         self._require_open()
         client = self._opened()
+        await self._wait_for_share(writes=writes)
         until = monotonic() + self._settings.call_timeout_seconds
         await self._take_place(until)
         try:
-            await self._wait_for_share(until, writes=writes)
             self._require_open()
             return await self._in_thread(client, work, until, writes=writes)
         finally:
@@ -228,7 +228,11 @@ class AlpacaHttp:
             sentence = f"Alpaca at {self._host} was not asked: {AT_ONCE} other calls are waiting"
             raise CallFailed(sentence, may_have_arrived=False) from None
 
-    async def _wait_for_share(self, until: float, *, writes: bool) -> None:
+    async def _wait_for_share(self, *, writes: bool) -> None:
+        """Wait for a turn: a read until the minute is over, a write not so long that it would be stale."""
+        settings = self._settings
+        patience = settings.call_timeout_seconds if writes else settings.share_timeout_seconds
+        until = monotonic() + patience
         while (wait := self._share.seconds_to_wait(monotonic(), writes=writes)) > 0:
             if monotonic() + wait > until:
                 sentence = "this process has used up its share of Alpaca's requests a minute"

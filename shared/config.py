@@ -106,6 +106,8 @@ class AlpacaSettings(_Section):
     """How long the server may be silent within an answer."""
     call_timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 10.0
     """What one call may take from its beginning to the last byte of its answer."""
+    share_timeout_seconds: Annotated[float, Field(ge=0, le=120)] = 61.0
+    """How long a read waits for its turn, before its call begins, when the share of the minute is used up."""
     requests_per_minute: RequestShares = RequestShares()
 
 

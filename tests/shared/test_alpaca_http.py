@@ -36,7 +36,10 @@ from tests.fixtures.wire import (
 
 KEYS = AlpacaKeys(api_key=SecretStr("PK-the-key"), secret_key=SecretStr("the-secret"))
 IMPATIENT = AlpacaSettings(
-    connect_timeout_seconds=2, read_timeout_seconds=0.2, call_timeout_seconds=0.4
+    connect_timeout_seconds=2,
+    read_timeout_seconds=0.2,
+    call_timeout_seconds=0.4,
+    share_timeout_seconds=0.4,
 )
 
 
@@ -403,6 +406,25 @@ async def test_a_request_beyond_the_share_is_not_sent_and_says_when_it_may_be(
     assert not failed.may_have_arrived
     assert failed.retry_after_seconds == pytest.approx(60, abs=1)
     assert [one.method for one in server.asked] == ["GET", "POST"]
+
+
+async def test_a_read_waits_for_its_turn_longer_than_a_call_may_take_and_a_write_does_not(
+    server: Wire,
+) -> None:
+    server.otherwise = says({})
+    settings = IMPATIENT.model_copy(update={"share_timeout_seconds": 5})
+    share = RequestShare(2)
+    for _ in range(2):
+        share.note(monotonic() - 59)
+    http = AlpacaHttp(settings, KEYS, server.url, share)
+    try:
+        failed = await failure(http.post("/orders", {}))
+        await http.get("/x")
+    finally:
+        await http.close()
+
+    assert "has used up its share" in str(failed)
+    assert [one.method for one in server.asked] == ["GET"]
 
 
 def test_nothing_of_alpaca_is_imported_before_the_first_call() -> None:
