@@ -13,7 +13,7 @@ from shared.paths import PROJECT
 from shared.watch import MEANINGS as MEANINGS_OF_SIGNALS
 from shared.watch import SignalKind
 from tests.cron_days import days_between, lines, play
-from tests.faults.cases import declared_cases, matrix
+from tests.faults.cases import cases_at_alpaca, cases_at_the_paper_exchange, matrix
 
 README = PROJECT / "README.md"
 CRON = PROJECT / "cron"
@@ -54,7 +54,12 @@ def signal_table() -> str:
 
 def fault_table() -> str:
     """Draw the matrix of faults from what the tests declare."""
-    return matrix(declared for _, declared in declared_cases())
+    return matrix(cases_at_the_paper_exchange())
+
+
+def fault_table_of_alpaca() -> str:
+    """Draw the part of it that is played at a simulated Alpaca."""
+    return matrix(cases_at_alpaca())
 
 
 def dst_table() -> str:
@@ -110,6 +115,7 @@ GENERATED = {
     "codes": code_table,
     "order life": life_table,
     "faults": fault_table,
+    "faults at alpaca": fault_table_of_alpaca,
     "signals": signal_table,
     "dst": dst_table,
 }

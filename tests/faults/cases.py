@@ -15,6 +15,7 @@ from typing import Any
 
 from brokers.exposure import naked_spells
 from shared.models import Order, Side
+from tests.fixtures.dev_claude import DevClaude
 from tests.fixtures.floor import Floor
 from tests.fixtures.rehearsal import Machine
 from tests.fixtures.theatre import Theatre
@@ -38,6 +39,9 @@ REQUIRED = (
 )  # fmt: skip
 """F: what an agent must survive. R: what happened to the one before it. Each has exactly one test."""
 
+AT_ALPACA = tuple(f"A{number:02}" for number in range(1, 18))
+"""What dev_claude must survive at Alpaca, over HTTP; each has exactly one test."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
@@ -52,6 +56,11 @@ class Case:
     """How long shares of the agent were without a stop, up to the end of the story."""
     verdict: str
     """What the agent makes of it."""
+
+    @property
+    def is_at_alpaca(self) -> bool:
+        """Whether its books are those of the simulated Alpaca, and not the paper exchange's."""
+        return self.id.startswith("A")
 
 
 def case(
@@ -91,6 +100,16 @@ def declared_cases(folder: Path | None = None) -> tuple[tuple[str, Case], ...]:
     return tuple(sorted(found, key=lambda pair: (pair[1].id, pair[0])))
 
 
+def cases_at_the_paper_exchange() -> tuple[Case, ...]:
+    """Return the declared cases whose books are the paper exchange's, by id."""
+    return tuple(declared for _, declared in declared_cases() if not declared.is_at_alpaca)
+
+
+def cases_at_alpaca() -> tuple[Case, ...]:
+    """Return the declared cases whose books are the simulated Alpaca's, by id."""
+    return tuple(declared for _, declared in declared_cases() if declared.is_at_alpaca)
+
+
 def matrix(cases: Iterable[Case], passed: Mapping[str, str] | None = None) -> str:
     """Draw the table of cases; with how each ended where that is known."""
     ended = ["case", "injected", "orders at the broker", "naked seconds", "verdict"]
@@ -110,10 +129,13 @@ def sent_by_us(orders: Iterable[Order]) -> tuple[Order, ...]:
 
 
 def naked_seconds(orders: Sequence[Order], until: datetime) -> float:
-    """Seconds in which shares of the agent had no stop; what somebody else bought is not its own."""
+    """Seconds in which shares of the agent had no stop; what somebody else bought is not its own.
+
+    To the millisecond: a write at the simulated Alpaca takes a microsecond.
+    """
     ours = {order.broker_order_id for order in sent_by_us(orders)}
     counted = [o for o in orders if o.side is Side.SELL or o.broker_order_id in ours]
-    return sum(spell.seconds(until) for spell in naked_spells(counted, until))
+    return round(sum(spell.seconds(until) for spell in naked_spells(counted, until)), 3)
 
 
 def _row(cells: Iterable[str]) -> str:
@@ -141,8 +163,8 @@ async def _checked_async(test: Test, declared: Case, **arguments: Any) -> None:
 
 def _checked(test: Test, declared: Case, **arguments: Any) -> None:
     test(**arguments)
-    machines = [value for value in arguments.values() if isinstance(value, Machine)]
-    _compare(declared, [_books_of_machine(machine) for machine in machines])
+    books = [_books_of_machine(value) for value in arguments.values()]
+    _compare(declared, [found for found in books if found is not None])
 
 
 Books = tuple[tuple[Order, ...], datetime]
@@ -163,9 +185,15 @@ async def _books_of(value: object) -> Books | None:
             return None
 
 
-def _books_of_machine(machine: Machine) -> Books:
-    with machine.at_the_exchange() as exchange:
-        return exchange.orders(only_open=False), exchange.account().at
+def _books_of_machine(value: object) -> Books | None:
+    match value:
+        case Machine():
+            with value.at_the_exchange() as exchange:
+                return exchange.orders(only_open=False), exchange.account().at
+        case DevClaude():
+            return value.venue.orders(), value.venue.now()
+        case _:
+            return None
 
 
 def _compare(declared: Case, books: Sequence[Books]) -> None:

@@ -1,18 +1,50 @@
 """The matrix of faults is whole, and a test that declares what its books do not show fails."""
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
-from tests.faults.cases import REQUIRED, Case, case, declared_cases, matrix
+from tests.faults.cases import (
+    AT_ALPACA,
+    OUR_PREFIX,
+    REQUIRED,
+    Case,
+    case,
+    cases_at_alpaca,
+    cases_at_the_paper_exchange,
+    declared_cases,
+    matrix,
+)
 from tests.faults.steps import bought, partly_bought
+from tests.fixtures.dev_claude import DevClaude
 from tests.fixtures.floor import Floor
+from tests.simulators.alpaca.client import limit, open_client
+from tests.simulators.alpaca.venue import AlpacaVenue
 
 
 def test_every_required_case_has_exactly_one_test() -> None:
     counted = Counter(declared.id for _, declared in declared_cases())
 
-    assert counted == Counter(REQUIRED)
+    assert counted == Counter((*REQUIRED, *AT_ALPACA))
+
+
+def test_the_cases_at_alpaca_are_a_group_of_their_own() -> None:
+    assert tuple(declared.id for declared in cases_at_alpaca()) == AT_ALPACA
+    assert {declared.id for declared in cases_at_the_paper_exchange()} == set(REQUIRED)
+
+
+def test_a_case_at_alpaca_that_orders_something_else_fails(alpaca: AlpacaVenue) -> None:
+    @case("A0", "", injected="", orders=0, verdict="")
+    def buys_once(agent: DevClaude) -> None:
+        with_id = limit(99, 1, client_order_id=f"{OUR_PREFIX}1")
+        client = open_client(agent.venue)
+        client.submit_order(with_id)
+        client._session.close()
+
+    nowhere = DevClaude(venue=alpaca, home=Path(), trading_url="", research_url="")
+    with pytest.raises(AssertionError, match="A0: 1 orders at the broker"):
+        buys_once(agent=nowhere)
 
 
 def test_the_name_of_a_test_begins_with_its_case() -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from brokers.paper_exchange import PaperExchange
 from shared.database.connection import Connection
-from shared.models import Order, OrderStatus, OrderType, Side
+from shared.models import Order, OrderStatus, OrderType, Position, Side
 from shared.order_life import state_of
 
 
@@ -111,6 +111,17 @@ class Truth:
 
 async def read_truth(exchange: PaperExchange, connection: Connection, agent_id: str) -> Truth:
     """Ask both sides."""
+    listed, held = exchange.orders(only_open=False), exchange.positions()
+    return await truth_of(listed, held, connection, agent_id)
+
+
+async def truth_of(
+    listed: tuple[Order, ...],
+    held: Iterable[Position],
+    connection: Connection,
+    agent_id: str,
+) -> Truth:
+    """Ask the database about what a broker's books say."""
     rows = await connection.fetch("SELECT * FROM orders WHERE agent_id = $1", agent_id)
     positions = await connection.fetch(
         "SELECT symbol, quantity FROM positions WHERE agent_id = $1 AND status = 'open'", agent_id
@@ -120,8 +131,8 @@ async def read_truth(exchange: PaperExchange, connection: Connection, agent_id: 
     )
     alerts = await connection.fetch("SELECT subject, body FROM alerts ORDER BY alert_id")
     return Truth(
-        orders=exchange.orders(only_open=False),
-        held={held.symbol: int(held.quantity) for held in exchange.positions()},
+        orders=listed,
+        held={position.symbol: int(position.quantity) for position in held},
         recorded={
             row["broker_order_id"]: (row["symbol"], row["status"], row["filled_quantity"])
             for row in rows

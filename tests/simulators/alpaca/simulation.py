@@ -18,7 +18,7 @@ from brokers.paper_exchange import PaperExchange
 from shared.clock import Clock, ManualClock, RunningClock
 from tests.simulators.alpaca.market import START, SimulatedMarket, a_morning
 from tests.simulators.alpaca.shapes import Book
-from tests.simulators.alpaca.wire import Answer, Json, Request, WireFault
+from tests.simulators.alpaca.wire import Answer, Json, Request, Wire, WireFault
 
 KEY, SECRET = "PKSIMULATOR", "simulated-secret"
 ACCOUNT_ID = "5a1f0e0a-7c3c-4d1e-9c55-3f1f2f9b6a11"
@@ -124,6 +124,8 @@ class Simulation:
     def wire_fault(self, request: Request) -> WireFault | None:
         """Return what goes wrong with the answer; of two faults the first injected counts."""
         hits = [injected.fault for injected in self.wire_faults if injected.take(request)]
+        if hits and hits[0].begins_outage:
+            self.wire_faults.insert(0, Injected(WireFault(wire=Wire.RESET, times=None)))
         return hits[0] if hits else None
 
     def exchange_fault(self, operation: Operation | None) -> Fault | None:

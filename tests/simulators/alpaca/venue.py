@@ -197,6 +197,10 @@ class AlpacaVenue:
         """How often an endpoint was asked."""
         return sum((r["method"], r["path"]) == (method, path) for r in self.requests())
 
+    def requests_of(self, *methods: str) -> list[str]:
+        """Paths that were asked by these methods, oldest first."""
+        return [r["path"] for r in self.requests() if r["method"] in methods]
+
     def ask(self, name: str, **said: object) -> Any:
         """Say something through the control channel; raise ValueError where it cannot be done."""
         self._control.request("POST", f"/_control/{name}", body=json.dumps(said))

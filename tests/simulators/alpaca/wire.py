@@ -108,6 +108,8 @@ class WireFault:
     content_type: str = "application/json"
     seconds: float = 0.0
     fields: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    begins_outage: bool = False
+    """Whether every request after it is reset, until the wire is healed."""
 
     def matches(self, request: Request) -> bool:
         """Whether the request is one that it counts."""
