@@ -15,7 +15,7 @@ from tests.faults.alpaca_steps import (
 from tests.faults.cases import case
 from tests.fixtures.dev_claude import DevClaude
 from tests.simulators.alpaca.refusals import error
-from tests.simulators.alpaca.wire import Wire
+from tests.simulators.alpaca.wire import Wire, WireFault
 
 ONE = {"NKE": 13}
 SENT_ONCE = [None, "submitting", "unknown"]
@@ -133,25 +133,28 @@ def test_a12_what_filled_of_an_entry_is_protected(watched_agent: DevClaude) -> N
 @case(
     "A09",
     "a cancel that sticks",
-    injected="5 of 13 fill, the answer is lost, and the rest stays in pending_cancel",
-    orders=2,
-    naked_seconds=120,
-    verdict="nothing is laid down beside it, told; the next pass asks again, then protects the 5",
+    injected="5 of 13 fill; the cancel of the rest gets 504 first, and then stays in pending_cancel",
+    orders=3,
+    naked_seconds=240,
+    verdict="nothing is laid down beside it, told; asked again pass by pass, then the 5 are protected",
 )
 def test_a09_nothing_is_laid_down_beside_a_cancel_that_sticks(watched_agent: DevClaude) -> None:
     agent, venue = watched_agent, watched_agent.venue
     partly_filled(agent, 5)
-    venue.inject(on_the_first_order(Wire.RESET, executes=True))
-    venue.faults.add(Fault(operation=Operation.CANCEL, kind=FaultKind.STUCK_CANCEL))
+    page = error_page(504)
+    venue.inject(WireFault(wire=Wire.ANSWER, method="DELETE", **page))
     trade = agent.run("trade")
+    venue.faults.add(Fault(operation=Operation.CANCEL, kind=FaultKind.STUCK_CANCEL))
+    agent.wait(minutes=1)
+    agent.watch()
     stuck, sent = recorded(agent), times_sent(agent)
     agent.wait(minutes=1)
     agent.watch()
 
-    assert (stuck, sent) == (["cancel_pending"], 1)
     assert "NKE: 5 shares are not protected" in trade.said["alerts"]
-    assert times_sent(agent) == 2
-    assert_all_is_right(agent, {"NKE": 5})
+    assert (stuck, sent) == (["cancel_pending"], 2)
+    assert len(venue.requests_of("DELETE")) == times_sent(agent) == 3
+    assert_all_is_right(agent, {"NKE": 5, "DIS": 13})
 
 
 @case(
