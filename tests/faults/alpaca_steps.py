@@ -23,7 +23,8 @@ def on_the_first_order(wire: Wire, **changed: Any) -> WireFault:
 
 def on_reads_of(path: str, wire: Wire, **changed: Any) -> WireFault:
     """What is read of that path from now on goes wrong, until the wire is healed."""
-    return WireFault(**{"wire": wire, "method": "GET", "path": path, "times": None} | changed)
+    words: dict[str, Any] = {"wire": wire, "method": "GET", "path": path, "times": None}
+    return WireFault(**words | changed)
 
 
 def error_page(status: int) -> dict[str, Any]:
