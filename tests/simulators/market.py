@@ -11,7 +11,8 @@ from shared.models import Bar, Instrument, Quote, SessionHours, utc
 from tests.brokers.replay import MINUTE, MemoryReplay
 
 HISTORY_SESSIONS = 40
-_DAILY_VOLUME = 390_000
+_MINUTE_LOTS = 1000
+_DAILY_LOTS = 390_000
 
 
 @dataclass(kw_only=True)
@@ -40,7 +41,12 @@ class SimulatedMarket(MemoryReplay):
         minutes = tuple(self._minutes_until(now))
         for n, minute in enumerate(minutes):
             moved = price * (1 + Decimal(trend_pct * (n + 1)) / (100 * len(minutes)))
-            self.trade(symbol, minute, prices=[on_tick(described, moved)], volume=1000)
+            self.trade(
+                symbol,
+                minute,
+                prices=[on_tick(described, moved)],
+                volume=_MINUTE_LOTS * described.lot_size,
+            )
 
     def session(self, at: datetime) -> SessionHours | None:
         try:
@@ -124,7 +130,7 @@ class SimulatedMarket(MemoryReplay):
             high=max(price, close) + reach,
             low=min(price, close) - reach,
             close=close,
-            volume=_DAILY_VOLUME + 1000 * (n % 7),
+            volume=(_DAILY_LOTS + 1000 * (n % 7)) * described.lot_size,
         )
 
 
