@@ -8,6 +8,7 @@ pytest_plugins: tuple[str, ...] = (
     "tests.fixtures.market_data",
     "tests.fixtures.messages_api",
     "tests.fixtures.network",
+    "tests.fixtures.opend",
     "tests.fixtures.postgres",
     "tests.fixtures.rehearsal",
     "tests.fixtures.retries",

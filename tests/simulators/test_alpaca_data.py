@@ -24,8 +24,9 @@ from alpaca.data.requests import (
 from alpaca.data.timeframe import TimeFrame, TimeFrameUnit
 
 from tests.simulators.alpaca.client import raw, refusal
-from tests.simulators.alpaca.market import HISTORY_SESSIONS, OTHERS, START
+from tests.simulators.alpaca.market import OTHERS, START
 from tests.simulators.alpaca.venue import AlpacaVenue
+from tests.simulators.market import HISTORY_SESSIONS
 
 MINUTES = TimeFrame(1, cast("TimeFrameUnit", TimeFrameUnit.Minute))
 DAYS = TimeFrame(1, cast("TimeFrameUnit", TimeFrameUnit.Day))

@@ -97,7 +97,7 @@ class Outcome:
 def respond(simulation: Simulation, request: Request) -> Outcome:
     """Carry a request out as the injected faults have it. Runs in the simulation's thread."""
     simulation.log.append(_logged(simulation, request))
-    wire_fault = simulation.wire_fault(request)
+    wire_fault = simulation.wire_faults.take(request)
     route, name = _route(request)
     fault = simulation.exchange_fault(route.operation if route else None)
     if wire_fault is None and fault is not None:

@@ -1,19 +1,19 @@
 """HTTP on loopback, down to the socket, so that an answer can go wrong in every way that it does."""
 
-import json
 import select
 import socket
 import struct
 import threading
-from datetime import datetime
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from shared.errors import CatalystError
 from tests.simulators.alpaca.api import Outcome, respond
-from tests.simulators.alpaca.control import CONTROLS, as_json
+from tests.simulators.alpaca.control import CONTROLS
 from tests.simulators.alpaca.simulation import Simulation
 from tests.simulators.alpaca.wire import Answer, Request, Wire, WireFault
+from tests.simulators.channel import ControlChannel
+from tests.simulators.control import as_json
 
 _RESET = struct.pack("ii", 1, 0)
 _LOOK_EVERY_SECONDS = 0.05
@@ -27,8 +27,6 @@ class Door(ThreadingHTTPServer):
 
     def __init__(self, port: int, handler: type["_Handler"], simulation: Simulation) -> None:
         self.simulation: Simulation = simulation
-        self.simulator: Simulator | None = None
-        """What the control channel's door opens and closes."""
         self.closing: threading.Event = threading.Event()
         self.connections: set[socket.socket] = set()
         super().__init__(("127.0.0.1", port), handler)
@@ -58,24 +56,27 @@ class Simulator:
         self.simulation: Simulation = simulation
         self._broker: Door = Door(0, BrokerHandler, simulation)
         self._broker.open()
-        self._control: Door = Door(0, ControlHandler, simulation)
-        self._control.simulator = self
-        self._control.open()
+        self._control: ControlChannel = ControlChannel(
+            {name: partial(self._do, name) for name in CONTROLS} | {"listen": self._listen}
+        )
         self.ports: tuple[int, int] = (self._broker.port, self._control.port)
-
-    def listen(self, *, listens: bool) -> None:
-        """Close the broker's port, or open the same one again."""
-        if not listens:
-            self._broker.shut()
-            return
-        self._broker = Door(self.ports[0], BrokerHandler, self.simulation)
-        self._broker.open()
 
     def close(self) -> None:
         """Close everything."""
         self._broker.shut()
         self._control.shut()
         self.simulation.close()
+
+    def _do(self, name: str, said: dict[str, Any]) -> Any:
+        return self.simulation.run(lambda: as_json(CONTROLS[name](self.simulation, said)))
+
+    def _listen(self, said: dict[str, Any]) -> None:
+        """Close the broker's port, or open the same one again."""
+        if not said["listens"]:
+            self._broker.shut()
+            return
+        self._broker = Door(self.ports[0], BrokerHandler, self.simulation)
+        self._broker.open()
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -192,29 +193,6 @@ class BrokerHandler(_Handler):
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self.rfile.close()
         self.connection.close()
-
-
-class ControlHandler(_Handler):
-    """Does what a test says."""
-
-    def do_POST(self) -> None:
-        request, simulation = self.received(), self.server.simulation
-        name, said = request.path.removeprefix("/_control/"), json.loads(request.body)
-        if name == "listen":
-            assert self.server.simulator is not None
-            self.server.simulator.listen(listens=said["listens"])
-            self.send(Answer(body={"said": None}))
-            return
-        try:
-            result = simulation.run(lambda: as_json(CONTROLS[name](simulation, said)))
-        except (CatalystError, LookupError, ValueError, TypeError) as e:
-            self.send(Answer(status=400, body={"error": f"{type(e).__name__}: {e}"}))
-            return
-        self.send(Answer(text=json.dumps({"said": result}, default=_plain)))
-
-
-def _plain(value: object) -> Any:
-    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def _shut_down(connection: socket.socket) -> None:

@@ -10,6 +10,8 @@ from http import HTTPStatus
 from typing import Any, cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from tests.simulators.scripted import Scripted
+
 Json = dict[str, Any]
 
 
@@ -90,23 +92,16 @@ class Wire(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WireFault:
+class WireFault(Scripted[Request]):
     """The nth request that matches, and those after it, get their answer so."""
 
     wire: Wire
     path: str = "*"
     """Pattern with *, such as "/v2/orders*"."""
     method: str = "*"
-    nth: int = 1
-    """First matching request that it hits, counted from 1 since it was injected."""
-    times: int | None = 1
-    """Requests in a row that it hits; None for all from then on."""
-    executes: bool = False
-    """Whether the broker carries the request out first; a true answer always needs it."""
     status: int = 200
     body: str | None = None
     content_type: str = "application/json"
-    seconds: float = 0.0
     fields: Mapping[str, Any] = field(default_factory=dict[str, Any])
     begins_outage: bool = False
     """Whether every request after it is reset, until the wire is healed."""
@@ -114,10 +109,6 @@ class WireFault:
     def matches(self, request: Request) -> bool:
         """Whether the request is one that it counts."""
         return fnmatchcase(request.method, self.method) and fnmatchcase(request.path, self.path)
-
-    def hits(self, call: int) -> bool:
-        """Whether it hits the matching request of that number."""
-        return call >= self.nth and (self.times is None or call < self.nth + self.times)
 
     @property
     def needs_the_true_answer(self) -> bool:
