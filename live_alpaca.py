@@ -7,7 +7,8 @@ from market.base import Feed
 from market.calendar import Calendar
 from shared.alpaca_http import AlpacaHttp, AlpacaKeys, RequestShare
 from shared.clock import Clock
-from shared.config import AlpacaSettings, Configuration
+from shared.config import Configuration
+from shared.config_brokers import AlpacaSettings
 from shared.errors import ConfigError
 from shared.models import Mode
 

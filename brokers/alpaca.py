@@ -16,11 +16,12 @@ from brokers.alpaca_assets import AlpacaAssets
 from brokers.alpaca_books import PAGE, AlpacaBooks
 from brokers.alpaca_requests import ALPACA_CAPABILITIES, order_body, replacement_body
 from brokers.alpaca_wire import Unreadable
+from brokers.approval import approved_cancel, approved_request
 from brokers.base import Capabilities
 from safety import ApprovedCancel, ApprovedOrder
 from shared.alpaca_http import AlpacaHttp, AlpacaKeys, CallFailed, Json, RequestShare
 from shared.clock import Clock
-from shared.config import AlpacaSettings
+from shared.config_brokers import AlpacaSettings
 from shared.config_checks import LIVE_KEY, PAPER_HOSTS
 from shared.errors import BrokerUnavailable, ConfigError, OrderOutcomeUnknown, OrderRejected
 from shared.models import (
@@ -29,7 +30,6 @@ from shared.models import (
     Instrument,
     MarketClock,
     Order,
-    OrderRequest,
     Position,
 )
 
@@ -124,13 +124,13 @@ class AlpacaBroker:
 
     async def place_order(self, approved: ApprovedOrder) -> Order:
         """Send an order once. Raises TypeError for anything that safety did not approve."""
-        request = _approved_request(approved)
+        request = approved_request(approved)
         body = order_body(request)
         return await self._written(lambda: self._http.post("/orders", body))
 
     async def replace_order(self, approved: ApprovedOrder) -> Order:
         """Replace a resting order. Raises TypeError for anything that safety did not approve."""
-        request = _approved_request(approved)
+        request = approved_request(approved)
         if request.replaces is None:
             msg = f"order {request.client_order_id} names none that it would replace"
             raise OrderRejected(msg)
@@ -142,7 +142,7 @@ class AlpacaBroker:
 
         Raises TypeError for anything that safety did not approve.
         """
-        path = f"/orders/{quote(_approved_cancel(approved), safe='')}"
+        path = f"/orders/{quote(approved_cancel(approved), safe='')}"
         try:
             await self._http.delete(path)
         except CallFailed as error:
@@ -182,17 +182,3 @@ class AlpacaBroker:
             raise alpaca_errors.of_write(error, self._settings) from error
         except Unreadable as error:
             raise OrderOutcomeUnknown(str(error)) from error
-
-
-def _approved_request(approved: object) -> OrderRequest:
-    if not isinstance(approved, ApprovedOrder):
-        msg = f"only an ApprovedOrder may be sent, was {type(approved).__name__}"
-        raise TypeError(msg)
-    return approved.request
-
-
-def _approved_cancel(approved: object) -> str:
-    if not isinstance(approved, ApprovedCancel):
-        msg = f"only an ApprovedCancel may be sent, was {type(approved).__name__}"
-        raise TypeError(msg)
-    return approved.broker_order_id

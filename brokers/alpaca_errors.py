@@ -7,7 +7,7 @@ together.
 from brokers.base import DUPLICATE_CLIENT_ORDER_ID
 from brokers.paper_rules import RejectCode
 from shared.alpaca_http import CallFailed, Refused
-from shared.config import AlpacaSettings
+from shared.config_brokers import AlpacaSettings
 from shared.errors import BrokerUnavailable, CatalystError, OrderOutcomeUnknown, OrderRejected
 
 _UNAUTHORISED = 401

@@ -9,6 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TypeVar
 
+from brokers.approval import approved_cancel, approved_request
 from brokers.base import Capabilities
 from brokers.faults import Fault, Faults, Operation, carry_out
 from brokers.matching import MarketReplay
@@ -24,7 +25,6 @@ from shared.models import (
     MarketClock,
     Order,
     OrderClass,
-    OrderRequest,
     OrderType,
     Position,
     TimeInForce,
@@ -119,21 +119,21 @@ class PaperBroker:
 
     async def place_order(self, approved: ApprovedOrder) -> Order:
         """Send an order once. Raises TypeError for anything that safety did not approve."""
-        request = _approved_request(approved)
+        request = approved_request(approved)
         return await self._call(
             Operation.PLACE, lambda fault: self._exchange.place(request, fault=fault)
         )
 
     async def replace_order(self, approved: ApprovedOrder) -> Order:
         """Replace a resting order. Raises TypeError for anything that safety did not approve."""
-        request = _approved_request(approved)
+        request = approved_request(approved)
         return await self._call(
             Operation.REPLACE, lambda fault: self._exchange.replace(request, fault=fault)
         )
 
     async def cancel_order(self, approved: ApprovedCancel) -> Order:
         """Cancel an order and its group. Raises TypeError for anything that safety did not approve."""
-        order_id = _approved_cancel(approved)
+        order_id = approved_cancel(approved)
         return await self._call(
             Operation.CANCEL, lambda fault: self._exchange.cancel(order_id, fault=fault)
         )
@@ -153,17 +153,3 @@ class PaperBroker:
             if operation.writes:
                 raise
             raise BrokerUnavailable(str(e)) from e
-
-
-def _approved_request(approved: object) -> OrderRequest:
-    if not isinstance(approved, ApprovedOrder):
-        msg = f"only an ApprovedOrder may be sent, was {type(approved).__name__}"
-        raise TypeError(msg)
-    return approved.request
-
-
-def _approved_cancel(approved: object) -> str:
-    if not isinstance(approved, ApprovedCancel):
-        msg = f"only an ApprovedCancel may be sent, was {type(approved).__name__}"
-        raise TypeError(msg)
-    return approved.broker_order_id

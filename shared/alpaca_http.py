@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from shared.config import AlpacaSettings
+from shared.config_brokers import AlpacaSettings
 from shared.config_checks import LOOPBACK_HOSTS
 
 if TYPE_CHECKING:

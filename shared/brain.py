@@ -2,7 +2,8 @@
 
 from enum import StrEnum
 
-from shared.config import BrokerName, Settings
+from shared.config import Settings
+from shared.config_brokers import BrokerName
 
 
 class Brain(StrEnum):

@@ -5,51 +5,25 @@ Unknown keys are errors. Secrets come from the environment or `.env` only and ar
 """
 
 from decimal import Decimal
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, SecretStr
 
-Percent = Annotated[Decimal, Field(ge=0, le=100)]
-Money = Annotated[Decimal, Field(gt=0)]
-Seconds = Annotated[float, Field(gt=0)]
-Distance = Annotated[Decimal, Field(ge=Decimal("0.1"), le=100)]
-"""In percent, so that 0.03 meant as 3 % is found out."""
-Rsi = Annotated[Decimal, Field(gt=0, lt=100)]
-Pace = Annotated[Decimal, Field(ge=1, le=1000)]
-VariableName = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
-
-
-class _Section(BaseModel):
-    """Shared by all sections: frozen, no unknown keys, docstrings under fields are their documentation."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        use_attribute_docstrings=True,
-        allow_inf_nan=False,
-        hide_input_in_errors=True,
-    )
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _number_is_a_number(cls, value: object, info: ValidationInfo) -> object:
-        """Refuse `true` and quoted digits for a number, which pydantic would take."""
-        kind = _kind_of_number(cls.model_fields[info.field_name or ""].annotation)
-        if kind is not None and isinstance(value, bool | str):
-            raise PydanticCustomError(kind, "Input should be a number")
-        return value
+from shared.config_brokers import BrokerSettings
+from shared.config_section import (
+    Distance,
+    Money,
+    Pace,
+    Percent,
+    Rsi,
+    Seconds,
+    Section,
+    VariableName,
+)
 
 
-def _kind_of_number(annotation: object) -> Literal["int_type", "float_type"] | None:
-    if annotation is int:
-        return "int_type"
-    return "float_type" if annotation is float or annotation is Decimal else None
-
-
-class AgentSettings(_Section):
+class AgentSettings(Section):
     """Who runs."""
 
     id: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{1,31}$")]
@@ -58,74 +32,18 @@ class AgentSettings(_Section):
     """Shown to Claude and in reports."""
 
 
-class MarketSettings(_Section):
+class MarketSettings(Section):
     """Where it trades."""
 
     exchange: Literal["XNYS", "XHKG"]
     """ISO 10383 code of the exchange whose calendar and clock apply."""
     currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
     """ISO 4217 code of the account."""
-    indices: dict[str, tuple[str, ...]] = {}
+    indices: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Named lists of symbols that scan_market can be asked for; without a name it scans everything."""
 
 
-class BrokerName(StrEnum):
-    """Adapters that exist."""
-
-    PAPER = "paper"
-    ALPACA = "alpaca"
-
-
-class RequestShares(_Section):
-    """How many requests a minute each kind of process may send: Alpaca allows 200 to an account in all."""
-
-    cycle: Annotated[int, Field(ge=1, le=200)] = 120
-    """Runs that cron starts."""
-    monitor: Annotated[int, Field(ge=1, le=200)] = 60
-    """The position monitor, which works beside them."""
-    other: Annotated[int, Field(ge=1, le=200)] = 20
-    """The startup monitor, and what a person types."""
-
-
-class AlpacaSettings(_Section):
-    """How Alpaca is reached; the keys come from the environment only."""
-
-    trading_url: str = "https://paper-api.alpaca.markets"
-    """Only the paper host, or a simulator on this machine; without a path."""
-    data_url: str = "https://data.alpaca.markets"
-    """Where market data and news come from; without a path."""
-    api_key_env: VariableName = "ALPACA_API_KEY"
-    """Name of the variable that holds the key's id."""
-    secret_key_env: VariableName = "ALPACA_SECRET_KEY"  # noqa: S105 (the name of a variable)
-    """Name of the variable that holds the secret key."""
-    feed: Literal["iex", "sip"] = "iex"
-    """Which trades and quotes: those of one exchange, or, where the account pays for it, of all."""
-    connect_timeout_seconds: Annotated[float, Field(gt=0, le=30)] = 3.0
-    """What opening a connection may take."""
-    read_timeout_seconds: Annotated[float, Field(gt=0, le=30)] = 5.0
-    """How long the server may be silent within an answer."""
-    call_timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 10.0
-    """What one call may take from its beginning to the last byte of its answer."""
-    share_timeout_seconds: Annotated[float, Field(ge=0, le=120)] = 61.0
-    """How long a read waits for its turn, before its call begins, when the share of the minute is used up."""
-    requests_per_minute: RequestShares = RequestShares()
-
-
-class BrokerSettings(_Section):
-    """Which account it trades, and how the paper exchange behaves."""
-
-    name: BrokerName
-    environment: Literal["paper"] = "paper"
-    """Live trading is refused."""
-    starting_cash: Money = Decimal(100000)
-    """Cash of a new paper account."""
-    volume_share_pct: Annotated[Decimal, Field(gt=0, le=100)] = Decimal(10)
-    """Share of a minute's volume that the paper exchange lets one order have."""
-    alpaca: AlpacaSettings | None = None
-    """Present exactly when the broker is Alpaca."""
-
-
-class DatabaseSettings(_Section):
+class DatabaseSettings(Section):
     """Where it remembers."""
 
     kind: Literal["embedded", "url"]
@@ -137,7 +55,7 @@ class DatabaseSettings(_Section):
     command_timeout_seconds: Seconds = 10.0
 
 
-class LimitSettings(_Section):
+class LimitSettings(Section):
     """What safety allows; each can only be stricter than the hard floor in rules/floors.py."""
 
     currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
@@ -182,7 +100,7 @@ class LimitSettings(_Section):
     """How far the broker's clock may differ from this machine's; beyond it nothing is bought."""
 
 
-class OrderSettings(_Section):
+class OrderSettings(Section):
     """How orders live at the broker, and what is made sure about them."""
 
     entry_lifetime_minutes: Annotated[int, Field(ge=1, le=390)] = 15
@@ -197,7 +115,7 @@ class OrderSettings(_Section):
     """What all attempts of one read may take together."""
 
 
-class ReconciliationSettings(_Section):
+class ReconciliationSettings(Section):
     """How broker and database are compared before a session."""
 
     look_again_seconds: Annotated[float, Field(ge=10, le=120)] = 10.0
@@ -206,7 +124,7 @@ class ReconciliationSettings(_Section):
     """A held symbol that moved this far since it was last seen is locked until a person has looked."""
 
 
-class SignalSettings(_Section):
+class SignalSettings(Section):
     """From where on a signal about an open position is given; what each means stands in shared/watch.py."""
 
     stop_loss_pct: Annotated[Decimal, Field(ge=Decimal("0.1"), le=10)] = Decimal("3.0")
@@ -285,7 +203,7 @@ class SignalSettings(_Section):
     """A price this many times the one before, or this part of it, is a fault of the data."""
 
 
-class MonitorSettings(_Section):
+class MonitorSettings(Section):
     """How open positions are watched between the runs."""
 
     check_seconds: Annotated[float, Field(ge=5, le=300)] = 60.0
@@ -308,7 +226,7 @@ class MonitorSettings(_Section):
     """How long before a session the monitor starts, and how long after it the monitor ends."""
 
 
-class ScheduleSettings(_Section):
+class ScheduleSettings(Section):
     """When each mode is due, measured from the session's own open and close, half days included."""
 
     startup_minutes_before_open: Annotated[int, Field(ge=1, le=300)] = 40
@@ -331,7 +249,7 @@ class ScheduleSettings(_Section):
     """How long before its part of the session ends a close stops waiting and tells a person."""
 
 
-class ClaudeSettings(_Section):
+class ClaudeSettings(Section):
     """Which model decides, and what it may cost."""
 
     model: str = "claude-sonnet-5-5"
@@ -348,7 +266,7 @@ class ClaudeSettings(_Section):
     """Share of the day's budget that entries leave untouched."""
 
 
-class AlertSettings(_Section):
+class AlertSettings(Section):
     """How a person is told; addresses and passwords come from the environment only."""
 
     send: bool = True
@@ -363,7 +281,7 @@ class AlertSettings(_Section):
     """What the call to PING_URL may take."""
 
 
-class LongestRuns(_Section):
+class LongestRuns(Section):
     """How long runs of single modes may hold the lock, where that is not what holds for all."""
 
     scan: Seconds | None = None
@@ -379,7 +297,7 @@ class LongestRuns(_Section):
     """The position monitor, from one sign of life to the next."""
 
 
-class LockSettings(_Section):
+class LockSettings(Section):
     """How long a run may hold its agent's lock, and how it is made to let go."""
 
     longest_run_seconds: Seconds = 600.0
@@ -399,7 +317,7 @@ class LockSettings(_Section):
         return self.longest_run_seconds if of_mode is None else of_mode
 
 
-class CareSettings(_Section):
+class CareSettings(Section):
     """What is kept and for how long, where backups go, and how an upgrade gets the agent to itself."""
 
     backup_directory: str = "backups"
@@ -420,7 +338,7 @@ class CareSettings(_Section):
     """How long care may hold the agent's lock before the next run takes it for hanging."""
 
 
-class LoggingSettings(_Section):
+class LoggingSettings(Section):
     """Where the log goes."""
 
     directory: str = "logs"
@@ -431,7 +349,7 @@ class LoggingSettings(_Section):
     keep_files: Annotated[int, Field(ge=1, le=100)] = 5
 
 
-class RehearsalSettings(_Section):
+class RehearsalSettings(Section):
     """The session that is played when no broker is involved."""
 
     seed: Annotated[int, Field(ge=0)] = 7
@@ -441,7 +359,7 @@ class RehearsalSettings(_Section):
     symbols: Annotated[int, Field(ge=5, le=200)] = 30
 
 
-class Settings(_Section):
+class Settings(Section):
     """Everything one agent's YAML file says."""
 
     agent: AgentSettings
@@ -463,7 +381,7 @@ class Settings(_Section):
     """Present exactly when the broker is the paper exchange."""
 
 
-class Secrets(_Section):
+class Secrets(Section):
     """What only the environment or `.env` may hold."""
 
     anthropic_api_key: SecretStr | None = None
@@ -473,6 +391,11 @@ class Secrets(_Section):
     alpaca_secret_key: SecretStr | None = None
     alpaca_simulator_url: str | None = None
     """A simulator on this machine that is asked instead of Alpaca, for orders and for data."""
+    opend_host: str | None = None
+    """Where OpenD runs, if not where the file says."""
+    opend_port: str | None = None
+    opend_simulator: str | None = None
+    """A simulated OpenD on this machine, HOST:PORT, that is asked instead."""
     trading_database_url: SecretStr | None = None
     research_database_url: SecretStr | None = None
     smtp_host: str | None = None
@@ -490,7 +413,7 @@ class Secrets(_Section):
     """Called after every run by whoever watches from outside."""
 
 
-class Configuration(_Section):
+class Configuration(Section):
     """Settings, secrets, and where they came from."""
 
     settings: Settings

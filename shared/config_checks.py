@@ -10,7 +10,8 @@ from datetime import date
 from itertools import pairwise
 from urllib.parse import urlsplit
 
-from shared.config import BrokerName, DatabaseSettings, Settings
+from shared.config import DatabaseSettings, Settings
+from shared.config_brokers import BrokerName
 from shared.models import SLOT_MODES, Mode
 from shared.yaml_positions import KeyPath
 

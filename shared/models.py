@@ -133,6 +133,15 @@ class InstrumentKind(StrEnum):
     """A number, not a thing to buy."""
 
 
+class TradingDay(StrEnum):
+    """How much of a date an exchange trades, as a broker says it."""
+
+    NONE = "none"
+    WHOLE = "whole"
+    MORNING = "morning"
+    AFTERNOON = "afternoon"
+
+
 class QuoteSource(StrEnum):
     """Where bid and ask come from."""
 
@@ -209,6 +218,8 @@ class Instrument:
     ticks: tuple[TickBand, ...]
     """Ascending by from_price; the first band starts at 0."""
     tradable: bool
+    doubt: str | None = None
+    """Why lot and tick are not to be trusted for an entry; None where nothing contradicts them."""
 
     def tick_at(self, price: Decimal) -> Decimal:
         """Price step that applies at `price`."""
@@ -276,6 +287,8 @@ class MarketClock:
     is_open: bool
     """Whether continuous trading goes on."""
     at: datetime
+    day: TradingDay | None = None
+    """How much of the exchange's present date it trades; None where the broker does not say."""
 
     def __post_init__(self) -> None:
         require_aware(self.at, "at")
@@ -367,6 +380,8 @@ class Order:
     reject_reason: str | None = None
     legs: tuple["Order", ...] = ()
     fills: tuple[Fill, ...] = ()
+    fees: tuple[Fee, ...] = ()
+    """Charges on all that has filled so far, one of each name, where the broker lists no fills one by one."""
 
     def __post_init__(self) -> None:
         require_aware(self.submitted_at, "submitted_at")

@@ -12,7 +12,8 @@ from live_stage import LiveStage
 from market.calendar import Calendar
 from punctuality import nothing_due
 from shared.clock import ManualClock
-from shared.config import AlpacaSettings, BrokerName, BrokerSettings, Configuration, Secrets
+from shared.config import Configuration, Secrets
+from shared.config_brokers import AlpacaSettings, BrokerName, BrokerSettings
 from shared.database.connection import Connection
 from shared.database.cycles import CycleStatus, finish_cycle, start_cycle
 from shared.models import Mode

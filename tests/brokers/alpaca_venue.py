@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from brokers.alpaca import AlpacaBroker
 from brokers.faults import Operation
 from shared.alpaca_http import AlpacaKeys, RequestShare
-from shared.config import AlpacaSettings
+from shared.config_brokers import AlpacaSettings
 from tests.brokers.contract_venue import Breakage
 from tests.simulators.alpaca.venue import AlpacaVenue
 from tests.simulators.alpaca.wire import Wire, WireFault

@@ -16,7 +16,7 @@ from brokers.faults import Operation
 from brokers.paper_rules import RejectCode
 from shared.alpaca_http import AlpacaKeys, RequestShare
 from shared.clock import SystemClock
-from shared.config import AlpacaSettings
+from shared.config_brokers import AlpacaSettings
 from shared.errors import BrokerUnavailable, ConfigError, OrderOutcomeUnknown, OrderRejected
 from shared.models import Order, OrderRequest, OrderStatus, OrderType
 from tests.brokers.alpaca_venue import ConnectedVenue, connected_venue

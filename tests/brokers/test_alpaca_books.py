@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from brokers.alpaca import AlpacaBroker
 from shared.alpaca_http import AlpacaKeys, RequestShare
 from shared.clock import ManualClock
-from shared.config import AlpacaSettings
+from shared.config_brokers import AlpacaSettings
 from shared.errors import BrokerUnavailable
 from shared.models import Order, OrderStatus
 from tests.brokers.alpaca_bodies import Json, Ledger, bracket, fill, order, uuid_of

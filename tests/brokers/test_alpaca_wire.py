@@ -15,7 +15,7 @@ from brokers.alpaca_wire import Unreadable
 from brokers.base import DUPLICATE_CLIENT_ORDER_ID
 from brokers.paper_rules import RejectCode
 from shared.alpaca_http import CallFailed, ErrorReply, Refused
-from shared.config import AlpacaSettings
+from shared.config_brokers import AlpacaSettings
 from shared.errors import BrokerUnavailable, CatalystError, OrderOutcomeUnknown, OrderRejected
 from shared.models import Environment, InstrumentKind, OrderStatus, OrderType, Side, TimeInForce
 from tests.brokers.alpaca_bodies import Json, bracket, fill, order, uuid_of

@@ -27,7 +27,8 @@ from market.alpaca_stocks import TradableStocks
 from market.base import Feed
 from shared.alpaca_http import AlpacaHttp, AlpacaKeys, RequestShare
 from shared.clock import Clock, ManualClock
-from shared.config import AlpacaSettings, OrderSettings
+from shared.config import OrderSettings
+from shared.config_brokers import AlpacaSettings
 from shared.errors import FeedUnavailable
 from tests.market.feed_contract import CALENDAR, FAR, MINUTE, UNKNOWN, FeedContract, Window
 from tests.simulators.alpaca.market import OTHERS, START

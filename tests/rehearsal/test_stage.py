@@ -18,7 +18,8 @@ from rehearsal.stage import (
     sessions_to_play,
     set_stage,
 )
-from shared.config import BrokerName, RehearsalSettings, Settings
+from shared.config import RehearsalSettings, Settings
+from shared.config_brokers import BrokerName
 from shared.errors import CalendarExhausted, CatalystError, ConfigError
 from shared.models import Mode
 from tests.fixtures.claude import PAPER

@@ -20,7 +20,7 @@ from pydantic import SecretStr
 
 from shared.alpaca_http import AlpacaHttp, AlpacaKeys, CallFailed, Refused, RequestShare
 from shared.alpaca_sockets import Call, Cut
-from shared.config import AlpacaSettings
+from shared.config_brokers import AlpacaSettings
 from tests.fixtures.wire import (
     Answer,
     Wire,

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared import yaml_positions
-from shared.config import AlpacaSettings, Configuration, Settings
+from shared.config import Configuration, Settings
+from shared.config_brokers import AlpacaSettings
 from shared.config_file import SettingsCheck, agents, config_hash, load, settings_of
 from shared.environment import (
     agent_name,
@@ -84,7 +85,7 @@ def test_the_rehearsal_loads_by_name_with_what_its_file_says() -> None:
 def test_the_rehearsal_file_names_every_setting_and_leaves_the_defaults() -> None:
     written = yaml.safe_load(COMPLETE)
     settings = load("rehearsal", {}, project=PROJECT).settings
-    needless = {"database": {"trading_url_env", "research_url_env"}, "broker": {"alpaca"}}
+    needless = {"database": {"trading_url_env", "research_url_env"}, "broker": {"alpaca", "moomoo"}}
 
     for section, values in settings.model_dump().items():
         assert set(written[section]) == set(values) - needless.get(section, set())
@@ -427,10 +428,10 @@ def test_the_sandbox_has_the_limits_and_the_experiments_of_its_plan() -> None:
 def test_the_file_of_the_sandbox_names_every_setting(project: Path) -> None:
     written = yaml.safe_load((PROJECT / "config" / "dev_claude.yaml").read_text("utf-8"))
     settings = load("dev_claude", ALPACA | DEV_URLS, project=PROJECT).settings
-    for_paper = {"broker": {"starting_cash", "volume_share_pct"}}
+    for_others = {"broker": {"starting_cash", "volume_share_pct", "moomoo"}}
 
     for section, values in settings.model_dump(exclude={"rehearsal"}).items():
-        assert set(written[section]) == set(values) - for_paper.get(section, set())
+        assert set(written[section]) == set(values) - for_others.get(section, set())
     assert set(written["broker"]["alpaca"]) == set(AlpacaSettings.model_fields)
 
 
