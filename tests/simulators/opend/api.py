@@ -58,6 +58,7 @@ _OPERATIONS = {
     Protocol.GET_FUNDS: Operation.ACCOUNT,
     Protocol.GET_POSITION_LIST: Operation.POSITIONS,
     Protocol.GET_ORDER_LIST: Operation.ORDERS,
+    Protocol.GET_HISTORY_ORDER_LIST: Operation.ORDER_BY_CLIENT_ID,  # what finding one needs besides
     Protocol.PLACE_ORDER: Operation.PLACE,
     Protocol.GET_STATIC_INFO: Operation.INSTRUMENT,
     Protocol.GET_GLOBAL_STATE: Operation.MARKET_CLOCK,
@@ -67,7 +68,8 @@ _OPERATIONS = {
 def respond(simulation: Simulation, request: Request) -> Outcome:
     """Carry a request out as the injected faults have it. Runs in the simulation's thread."""
     protocol = Protocol(request.protocol)
-    simulation.log.append(_logged(simulation, request))
+    logged = _logged(simulation, request)
+    simulation.log.append(logged)
     wire_fault = simulation.wire_faults.take(request)
     fault = simulation.exchange_fault(_operation(request))
     if wire_fault is None and fault is not None:
@@ -77,6 +79,7 @@ def respond(simulation: Simulation, request: Request) -> Outcome:
     answer = _answer(simulation, request, fault)
     if wire_fault is None:
         if answer.retType == 0:
+            logged["answered"] = True
             simulation.answers[_question(request)] = answer
         return _outcome(answer, None)
     return _outcome(_altered(simulation, request, wire_fault, answer), wire_fault)
@@ -183,8 +186,10 @@ def _question(request: Request) -> tuple[int, bytes]:
     return request.protocol, asked.SerializePartialToString(deterministic=True)
 
 
-def _logged(simulation: Simulation, request: Request) -> Mapping[str, object]:
+def _logged(simulation: Simulation, request: Request) -> dict[str, object]:
+    """Write down what was asked; `answered` becomes true with a true answer that nothing spoils."""
     return {
+        "answered": False,
         "protocol": request.protocol,
         "serial": request.serial,
         "connection": request.connection,

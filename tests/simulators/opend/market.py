@@ -8,8 +8,8 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 from market.calendar import load
-from market.ticks import ticks
 from shared.models import Instrument, InstrumentKind, Quote
+from shared.ticks import ticks
 from tests.brokers.replay import at
 from tests.simulators.market import SimulatedMarket
 
@@ -46,6 +46,18 @@ LOTS = {
     "3988": 1000,
     "9618": 50,
     "9988": 100,
+    "0020": 1000,
+    "0669": 500,
+    "0981": 500,
+    "0992": 2000,
+    "2015": 100,
+    "6618": 50,
+    "9868": 100,
+    "9888": 50,
+    "9999": 100,
+    "2269": 500,
+    "2388": 500,
+    "9961": 50,
 }
 """Shares in a board lot, as the issuers set them."""
 _PRE_OPENING = timedelta(minutes=30)
@@ -97,7 +109,7 @@ def a_monday() -> HongKong:
     """Return the market at START: 0700 stands at 100, the others have moved by up to 6 per cent."""
     made = HongKong(calendar=load("XHKG"), describe=hong_kong_stock, steady=SYMBOL)
     for n, symbol in enumerate(LOTS):
-        price = Decimal(100) if symbol == SYMBOL else Decimal(4 + 11 * n)
+        price = Decimal(100) if symbol == SYMBOL else Decimal(4 + 11 * (n % 28))
         trend = 0 if symbol == SYMBOL else n % 13 - 6
         made.add_stock(symbol, price, now=START, trend_pct=trend)
     return made
