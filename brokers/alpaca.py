@@ -6,7 +6,7 @@ free again. What Alpaca does not say clearly is BrokerUnavailable for a read and
 write; no write is sent twice.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import datetime
 from typing import TypeVar
 from urllib.parse import quote, urlsplit
@@ -109,10 +109,9 @@ class AlpacaBroker:
 
         return await self._read(read)
 
-    async def instrument(self, symbol: str) -> Instrument | None:
-        """Describe a symbol, or None when Alpaca does not know it."""
-
-        return await self._read(lambda: self._assets.instrument(symbol))
+    async def instruments(self, symbols: Collection[str]) -> Mapping[str, Instrument]:
+        """Describe the symbols that Alpaca knows."""
+        return await self._read(lambda: self._assets.instruments(symbols))
 
     async def market_clock(self) -> MarketClock:
         """Ask whether the exchange trades, and what time it is there."""

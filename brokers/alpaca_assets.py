@@ -1,6 +1,6 @@
-"""What Alpaca's assets are, kept for a while: a few are asked for one by one, many by its whole list."""
+"""What Alpaca's assets are: a few are asked for one by one, many by its whole list, which is kept for a while."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from urllib.parse import quote
 
@@ -24,21 +24,25 @@ class AlpacaAssets:
         """Nothing is asked before the first question."""
         self._ask: Ask = ask
         self._clock: Clock = clock
-        self._asked: set[str] = set()
         self._listed: dict[str, Instrument] = {}
         self._since: datetime = clock.now()
 
-    async def instrument(self, symbol: str) -> Instrument | None:
-        """Describe a symbol, or None when Alpaca does not know it."""
+    async def instruments(self, symbols: Collection[str]) -> Mapping[str, Instrument]:
+        """Describe the symbols that Alpaca knows."""
         now = self._clock.now()
         if not timedelta(0) <= now - self._since <= KEPT:
-            self._listed, self._asked, self._since = {}, set(), now
-        if not self._listed and len(self._asked | {symbol}) > ASKED_ONE_BY_ONE:
+            self._listed, self._since = {}, now
+        if not self._listed and len(set(symbols)) > ASKED_ONE_BY_ONE:
             await self._read_list()
-        if symbol in self._listed:
-            return self._listed[symbol]
+        found: dict[str, Instrument] = {}
+        for symbol in dict.fromkeys(symbols):
+            known = self._listed.get(symbol) or await self._asked(symbol)
+            if known is not None:
+                found[symbol] = known
+        return found
+
+    async def _asked(self, symbol: str) -> Instrument | None:
         body = await self._ask(f"/assets/{quote(symbol, safe='')}", None)
-        self._asked.add(symbol)
         return None if body is None else alpaca_wire.instrument(body)
 
     async def _read_list(self) -> None:

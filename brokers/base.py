@@ -5,6 +5,7 @@ BrokerUnavailable (a read failed, or the write provably never left), OrderReject
 and OrderOutcomeUnknown (anything else that happened to a write).
 """
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -52,6 +53,11 @@ class Capabilities:
         """Whether a stop can rest at the broker."""
         return OrderType.STOP in self.order_types
 
+    @property
+    def has_brackets(self) -> bool:
+        """Whether an entry brings its stop and target along as orders of their own."""
+        return OrderClass.BRACKET in self.order_classes
+
 
 class Broker(Protocol):
     """One account at one broker. There is no other way to trade, and no shortcut to close a position."""
@@ -83,8 +89,8 @@ class Broker(Protocol):
         """
         ...
 
-    async def instrument(self, symbol: str) -> Instrument | None:
-        """Describe a symbol, or None when the broker does not know it. Raises BrokerUnavailable."""
+    async def instruments(self, symbols: Collection[str]) -> Mapping[str, Instrument]:
+        """Describe symbols; one that the broker does not know is absent. Raises BrokerUnavailable."""
         ...
 
     async def market_clock(self) -> MarketClock:
@@ -95,7 +101,11 @@ class Broker(Protocol):
         ...
 
     async def place_order(self, approved: ApprovedOrder) -> Order:
-        """Send an order once. Raises OrderRejected, OrderOutcomeUnknown, BrokerUnavailable (never left)."""
+        """Send an order once. Raises OrderRejected, OrderOutcomeUnknown, BrokerUnavailable (never left).
+
+        Where no bracket can be sent, an entry is a simple order that names stop_loss and take_profit all
+        the same: levels for the monitor, which the adapter does not send.
+        """
         ...
 
     async def replace_order(self, approved: ApprovedOrder) -> Order:

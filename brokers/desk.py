@@ -10,12 +10,14 @@ from brokers.base import Broker
 from brokers.clerk import Clerk
 from brokers.drafts import exit_requests
 from brokers.exits import Exits, Look, require_bid
+from brokers.lots import dust_of
 from brokers.protection import Protection
 from brokers.resolution import Resolution
 from brokers.sending import Sending
 from brokers.submissions import DeskContext, NotPlaced, Placed, Refused, Submission
 from shared.clock import Clock
 from shared.config import LimitSettings, OrderSettings
+from shared.database import positions
 from shared.database.records import Severity
 from shared.journal.books import Books
 from shared.models import Fill, Order, OrderRequest, Refusal, Snapshot
@@ -125,6 +127,21 @@ class OrderDesk:
         """Rest a stop and a target for every share of ours that has none."""
         return await self._protection.protect(snapshot)
 
+    async def tell_of_dust(self, snapshot: Snapshot) -> frozenset[str]:
+        """Return the symbols of ours of which less than a lot is left, and tell a person of each once."""
+        held = await positions.open_positions(self._clerk.connection, self._clerk.context.agent_id)
+        dust = dust_of(held, snapshot)
+        for record in dust:
+            await self._clerk.alert(
+                f"{record.symbol}: {record.quantity} shares are less than a lot",
+                f"No order can sell {record.quantity} shares of {record.symbol}, whose lot is"
+                f" {snapshot.instruments[record.symbol].lot_size}: a person has to sell the odd lot."
+                " They count as a position; nothing asks for their sale again.",
+                key=f"dust-{record.position_id}",
+                severity="warning",
+            )
+        return frozenset(record.symbol for record in dust)
+
     async def advise_entry(self, draft: OrderRequest) -> tuple[Refusal, ...]:
         """Say what safety would answer to an entry now; empty when it would agree."""
         snapshot = await self._look((draft.symbol,))
@@ -135,7 +152,8 @@ class OrderDesk:
     async def advise_exit(self, symbol: str, quantity: int) -> tuple[Refusal, ...]:
         """Say what safety would answer to leaving a position now; empty when it would agree."""
         snapshot = await self._look((symbol,))
-        requests = require_bid(exit_requests(symbol, quantity, snapshot), symbol)
+        wanted = self._exits.sellable(symbol, quantity, snapshot) or quantity
+        requests = require_bid(exit_requests(symbol, wanted, snapshot), symbol)
         return self._refusals(requests, snapshot)
 
     async def alert(

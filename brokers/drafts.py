@@ -6,6 +6,7 @@ Pure. A draft has no client order id yet; the desk names it when it knows which 
 from dataclasses import replace
 from decimal import Decimal
 
+from brokers.base import Capabilities
 from shared.models import (
     Order,
     OrderClass,
@@ -31,8 +32,14 @@ def entry_request(
     limit_price: Decimal | None,
     stop_loss: Decimal | None,
     take_profit: Decimal | None,
+    capabilities: Capabilities,
 ) -> OrderRequest:
-    """Build an entry with its protective legs; they outlive the day so that no position loses them."""
+    """Build an entry with its protective legs; they outlive the day so that no position loses them.
+
+    Where the broker takes no bracket it is a simple order for the day, and stop and target are levels
+    that the monitor guards.
+    """
+    brings_legs = capabilities.has_brackets
     return OrderRequest(
         client_order_id="",
         symbol=symbol,
@@ -40,8 +47,8 @@ def entry_request(
         quantity=quantity,
         order_type=OrderType.MARKET if limit_price is None else OrderType.LIMIT,
         purpose=OrderPurpose.ENTRY,
-        time_in_force=TimeInForce.GTC,
-        order_class=OrderClass.BRACKET,
+        time_in_force=TimeInForce.GTC if brings_legs else TimeInForce.DAY,
+        order_class=OrderClass.BRACKET if brings_legs else OrderClass.SIMPLE,
         limit_price=limit_price,
         stop_loss=stop_loss,
         take_profit=take_profit,

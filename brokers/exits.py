@@ -18,6 +18,7 @@ from brokers.drafts import (
     protecting_orders,
     protection_request,
 )
+from brokers.lots import whole_lots
 from brokers.sending import Sending
 from brokers.submissions import NotPlaced, Placed, Submission, why_not_resting
 from shared.database import positions
@@ -36,6 +37,10 @@ Look = Callable[[Collection[str]], Awaitable[Snapshot]]
 
 class NotOwned(ToolError):
     """Another process leaves or protects the symbol, so that nothing is done twice."""
+
+
+class OddLot(ToolError):
+    """Less than a lot is held, which no exchange takes: asking again sells nothing."""
 
 
 class Exits:
@@ -73,9 +78,18 @@ class Exits:
                 quantity = None if quantity == ours else quantity
             wanted = quantity or await self._clerk.ours(symbol, snapshot)
             working, under_way = await self._market_sales(symbol, snapshot)
-            if working and under_way >= wanted:
+            left = self.sellable(symbol, wanted - under_way, snapshot)
+            if working and left <= 0:
                 return tuple(Placed(record=record, duplicate=True) for record in working)
-            return await self._sell(symbol, wanted - under_way, snapshot, why=why)
+            if left == 0 < wanted:
+                raise OddLot(_too_little(symbol, wanted, snapshot))
+            return await self._sell(symbol, left, snapshot, why=why)
+
+    def sellable(self, symbol: str, quantity: int, snapshot: Snapshot) -> int:
+        """Shares of a quantity that can be asked to be sold: whole lots where no stop holds the rest."""
+        if self._capabilities.has_stops or quantity <= 0:
+            return quantity
+        return whole_lots(quantity, snapshot.instruments.get(symbol))
 
     async def cancel_entries(
         self,
@@ -165,7 +179,7 @@ class Exits:
         held = snapshot.position(symbol)
         available = 0 if held is None else int(held.available)
         ours = await self._clerk.ours(symbol, snapshot)
-        sellable = min(quantity, available, ours)
+        sellable = self.sellable(symbol, min(quantity, available, ours), snapshot)
         submission = await self._sending.submit(
             market_exit(symbol, sellable or quantity), snapshot, why=why
         )
@@ -174,7 +188,12 @@ class Exits:
         return submission
 
     async def _re_arm(self, symbol: str, why_not: str) -> None:
-        """Protect again what could not be sold; what cannot be protected either is alerted."""
+        """Protect again what could not be sold; what cannot be protected either is alerted.
+
+        Where no stop can rest nothing was taken away: the monitor guards on, and its next pass asks again.
+        """
+        if not self._capabilities.has_stops:
+            return
         snapshot = await self._look((symbol,))
         for record in await positions.open_positions(
             self._clerk.connection, self._clerk.context.agent_id
@@ -245,6 +264,15 @@ def _require_whole_lots(symbol: str, quantity: int, snapshot: Snapshot) -> None:
             " cannot be sold as they are; their stop stays"
         )
         raise ToolError(msg)
+
+
+def _too_little(symbol: str, quantity: int, snapshot: Snapshot) -> str:
+    instrument = snapshot.instruments.get(symbol)
+    lot = "?" if instrument is None else instrument.lot_size
+    return (
+        f"{quantity} shares of {symbol} are less than its lot of {lot}, so no order can sell them: a"
+        " person has to sell the odd lot"
+    )
 
 
 def _has_changed(before: list[OrderRequest], now: list[OrderRequest]) -> bool:

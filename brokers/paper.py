@@ -3,7 +3,7 @@
 What is modelled and what is not stands at `PaperExchange`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -107,10 +107,10 @@ class PaperBroker:
             lambda fault: self._exchange.order_by_client_id(client_order_id, fault=fault),
         )
 
-    async def instrument(self, symbol: str) -> Instrument | None:
-        """Describe a symbol, or None."""
+    async def instruments(self, symbols: Collection[str]) -> Mapping[str, Instrument]:
+        """Describe the symbols that are known."""
         return await self._call(
-            Operation.INSTRUMENT, lambda fault: self._exchange.instrument(symbol, fault=fault)
+            Operation.INSTRUMENT, lambda fault: self._exchange.instruments(symbols, fault=fault)
         )
 
     async def market_clock(self) -> MarketClock:

@@ -3,7 +3,7 @@
 Synchronous, and it takes any request: an adapter or a simulator puts its own face before it.
 """
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -138,9 +138,14 @@ class PaperExchange:
             found = self._store.order(broker_order_id)
             return None if found is None else self._shown(found)
 
-    def instrument(self, symbol: str, *, fault: Fault | None = None) -> Instrument | None:
-        """Describe a symbol, or None."""
-        return None if _is(fault, FaultKind.EMPTY_READ) else self._replay.instrument(symbol)
+    def instruments(
+        self, symbols: Collection[str], *, fault: Fault | None = None
+    ) -> Mapping[str, Instrument]:
+        """Describe the symbols that are known."""
+        if _is(fault, FaultKind.EMPTY_READ):
+            return {}
+        found = map(self._replay.instrument, symbols)
+        return {one.symbol: one for one in found if one is not None}
 
     def market_clock(self) -> MarketClock:
         """Say whether the exchange trades now; a closure that nobody planned counts, a symbol's halt not."""

@@ -1,6 +1,6 @@
 """A broker whose reads are tried again for a while, and whose writes are sent once."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import datetime
 from typing import TypeVar
 
@@ -52,9 +52,9 @@ class PatientBroker:
         """Look one order up."""
         return await self._read(lambda: self._broker.order_by_client_id(client_order_id))
 
-    async def instrument(self, symbol: str) -> Instrument | None:
-        """Describe a symbol, or None."""
-        return await self._read(lambda: self._broker.instrument(symbol))
+    async def instruments(self, symbols: Collection[str]) -> Mapping[str, Instrument]:
+        """Describe the symbols that are known."""
+        return await self._read(lambda: self._broker.instruments(symbols))
 
     async def market_clock(self) -> MarketClock:
         """Ask whether the exchange trades, and what time it is there."""

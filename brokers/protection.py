@@ -55,10 +55,15 @@ class Protection:
         self._look: Look = look
 
     def is_due(self, entry: Order) -> bool:
-        """Whether a resting entry has to go: its life is over, or it filled in part, which is naked."""
+        """Whether a resting entry has to go: its life is over, or it filled in part, which is naked.
+
+        Where no stop can rest the monitor guards what filled from its next pass on, and the rest of the
+        entry may go on filling: a cancel would win nothing. Whoever leaves the position cancels it first.
+        """
         age = self._clock.now() - entry.submitted_at
         lifetime = timedelta(minutes=self._settings.entry_lifetime_minutes)
-        return entry.filled_quantity > 0 or age >= lifetime
+        is_naked = entry.filled_quantity > 0 and self._broker.capabilities.has_stops
+        return is_naked or age >= lifetime
 
     async def protect(self, snapshot: Snapshot) -> tuple[Submission, ...]:
         """Rest a stop and a target for every share of ours that has none.

@@ -5,13 +5,13 @@ are rounded half-even to 8 decimals. Selling the last share leaves no remainder,
 position's profit is exactly what came in less what went out. Fees count when they are paid.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 
 from shared.errors import CatalystError
-from shared.models import Fill, Order, Side
+from shared.models import Fee, Fill, Order, Side
 
 ZERO = Decimal(0)
 PRECISION = Decimal("0.00000001")
@@ -162,11 +162,18 @@ def cash_flow(fill: Fill) -> Decimal:
     return (value if fill.side is Side.SELL else -value) - fill.total_fees
 
 
-def unlisted_fill(order: Order, *, known_quantity: int, known_value: Decimal) -> Fill | None:
+def unlisted_fill(
+    order: Order,
+    *,
+    known_quantity: int,
+    known_value: Decimal,
+    known_fees: Mapping[str, Decimal] | None = None,
+) -> Fill | None:
     """Derive the fill that a broker reports only as totals of its order, or None if there is none.
 
-    Quantity and price are what the totals grew by; the id is made of the order's id and its new total,
-    so that the same report gives the same fill. Raises ValueError for a total without an average price.
+    Quantity, price and charges are what the totals grew by; the id is made of the order's id and its new
+    total, so that the same report gives the same fill. Raises ValueError for a total without an average
+    price.
     """
     quantity = order.filled_quantity - known_quantity
     if order.fills or quantity <= 0:
@@ -183,7 +190,16 @@ def unlisted_fill(order: Order, *, known_quantity: int, known_value: Decimal) ->
         quantity=quantity,
         price=_rounded(value / quantity),
         at=order.updated_at,
+        fees=tuple(_grown(order.fees, known_fees or {})),
     )
+
+
+def _grown(fees: Iterable[Fee], known: Mapping[str, Decimal]) -> Iterable[Fee]:
+    """Return what each charge has grown by; one that has not costs nothing."""
+    for fee in fees:
+        amount = fee.amount - known.get(fee.name, ZERO)
+        if amount > 0:
+            yield replace(fee, amount=amount)
 
 
 def _open(fill: Fill) -> PositionState:

@@ -471,6 +471,8 @@ class Snapshot:
     """Entries sent in this session, by symbol, counted in the database."""
     market_is_open: bool | None = None
     """Whether the broker says that the exchange trades; None is "not known" and forbids entries."""
+    broker_day: TradingDay | None = None
+    """How much of the session's date the broker says that the exchange trades; None where it does not say."""
     clock_drift_seconds: float | None = None
     """How far the broker's clock is ahead of ours, below 0 behind; None is "not known"."""
     last_loss_at: Mapping[str, datetime] = field(default_factory=dict[str, datetime])
@@ -482,6 +484,8 @@ class Snapshot:
     """How recent the monitor's last pass has to be for an entry; None where nobody has to watch."""
     last_check_at: datetime | None = None
     """When the monitor last made a pass; None is never."""
+    stops_rest_at_broker: bool = True
+    """Whether the broker itself holds stops and targets; where not, the monitor is the stop."""
 
     def position(self, symbol: str) -> Position | None:
         """The holding in `symbol`, or None."""

@@ -19,7 +19,7 @@ suite's modules, as tests/brokers/conftest.py does.
 
 Cases that the adapter's Capabilities rule out, and those about faults where the venue injects none (`faults`
 is None, `breaks` or `refuses_connections` says False), are skipped with the reason; nothing else may be. The
-cases are C1 to C36 here, C37 to C47 in contract_failures.py, C48 to C60 in contract_lives.py.
+cases are C1 to C36 here, C37 to C47 in contract_failures.py, C48 to C61 in contract_lives.py.
 """
 
 from abc import abstractmethod
@@ -404,14 +404,18 @@ class BrokerContract(FailureCases, LifeCases):
             (order.broker_order_id, Side.BUY, venue.symbol)
         }
 
-    async def test_c26_a_symbol_is_described_and_an_unknown_one_is_none(self, venue: Venue) -> None:
-        instrument = await venue.broker.instrument(venue.symbol)
+    async def test_c26_symbols_are_described_and_an_unknown_one_is_absent(
+        self, venue: Venue
+    ) -> None:
+        found = await venue.broker.instruments(["NOSUCH", venue.symbol])
 
-        assert instrument is not None
+        assert list(found) == [venue.symbol]
+        instrument = found[venue.symbol]
         assert (instrument.symbol, instrument.lot_size) == (venue.symbol, venue.lot_size)
         assert instrument.currency == venue.currency
         assert instrument.tradable
-        assert await venue.broker.instrument("NOSUCH") is None
+        assert await venue.broker.instruments(["NOSUCH"]) == {}
+        assert await venue.broker.instruments([]) == {}
 
     async def test_c27_only_open_and_since_leave_out_what_is_closed(self, venue: Venue) -> None:
         gone = await venue.broker.place_order(approved(limit(venue, 98)))

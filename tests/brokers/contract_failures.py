@@ -221,7 +221,7 @@ def reads(venue: Venue, client_order_id: str) -> dict[Operation, Read]:
         Operation.POSITIONS: lambda broker: broker.positions(),
         Operation.ORDERS: lambda broker: broker.orders(only_open=False),
         Operation.ORDER_BY_CLIENT_ID: lambda broker: broker.order_by_client_id(client_order_id),
-        Operation.INSTRUMENT: lambda broker: broker.instrument(symbol),
+        Operation.INSTRUMENT: lambda broker: broker.instruments([symbol]),
         Operation.MARKET_CLOCK: lambda broker: broker.market_clock(),
     }
 

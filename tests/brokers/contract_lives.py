@@ -129,8 +129,7 @@ class LifeCases(ABC):
     async def test_c55_a_price_off_its_tick_is_refused_and_never_rounded(
         self, venue: Venue
     ) -> None:
-        instrument = await venue.broker.instrument(venue.symbol)
-        assert instrument is not None
+        instrument = (await venue.broker.instruments([venue.symbol]))[venue.symbol]
         off = Decimal(99) + instrument.tick_at(Decimal(99)) / 2
 
         with pytest.raises(OrderRejected):
@@ -149,16 +148,30 @@ class LifeCases(ABC):
     async def test_c57_a_price_that_the_type_has_no_use_for_is_refused_and_never_dropped(
         self, venue: Venue
     ) -> None:
-        for wrong in (
+        wrong_ones = [
             replace(market(venue, Side.BUY, lots=1), limit_price=Decimal(99)),
             replace(limit(venue, 99), stop_price=Decimal(95)),
-            replace(limit(venue, 99), stop_loss=Decimal(90)),
+            replace(limit(venue, 99, side=Side.SELL), stop_loss=Decimal(90)),
             replace(limit(venue, 99), client_order_id=""),
-        ):
+        ]
+        if venue.broker.capabilities.has_brackets:
+            wrong_ones.append(replace(limit(venue, 99), stop_loss=Decimal(90)))
+        for wrong in wrong_ones:
             with pytest.raises(OrderRejected):
                 await venue.broker.place_order(approved(wrong))
 
         assert await venue.broker.orders(only_open=False) == ()
+
+    async def test_c61_levels_that_no_bracket_carries_stay_with_whoever_watches(
+        self, venue: Venue
+    ) -> None:
+        if venue.broker.capabilities.has_brackets:
+            pytest.skip("an entry brings its stop and target along")
+        levels = replace(limit(venue, 99), stop_loss=Decimal(90), take_profit=Decimal(110))
+        placed = await venue.broker.place_order(approved(levels))
+
+        assert await venue.broker.orders(only_open=True) == (placed,)
+        assert (placed.limit_price, placed.stop_price, placed.legs) == (99, None, ())
 
     async def test_c58_protection_for_more_than_is_held_is_refused(self, venue: Venue) -> None:
         needs(venue, OrderClass.OCO)

@@ -200,7 +200,7 @@ async def test_every_request_of_the_adapter_is_as_the_official_specification_has
     await broker.order_by_client_id(first.client_order_id or "")
     await broker.account()
     await broker.positions()
-    await broker.instrument(venue.symbol)
+    await broker.instruments([venue.symbol])
     await broker.market_clock()
 
     asked = venue.requests()

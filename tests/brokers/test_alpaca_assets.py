@@ -53,41 +53,39 @@ def assets(host: Host, clock: ManualClock) -> AlpacaAssets:
 
 
 async def test_a_few_symbols_are_asked_for_each_time(assets: AlpacaAssets, host: Host) -> None:
-    for symbol in (*SYMBOLS[:3], *SYMBOLS[:3]):
-        found = await assets.instrument(symbol)
-        assert found is not None
-        assert (found.symbol, found.tradable) == (symbol, True)
+    for _ in range(2):
+        found = await assets.instruments(SYMBOLS[:3])
+        assert [(one.symbol, one.tradable) for one in found.values()] == [
+            (symbol, True) for symbol in SYMBOLS[:3]
+        ]
 
     assert host.asked == [f"/assets/{symbol}" for symbol in (*SYMBOLS[:3], *SYMBOLS[:3])]
 
 
 async def test_for_many_the_list_is_read_once(assets: AlpacaAssets, host: Host) -> None:
-    found = [await assets.instrument(symbol) for symbol in SYMBOLS * 2]
+    first, again = await assets.instruments(SYMBOLS), await assets.instruments(SYMBOLS[:1])
 
-    assert [one.symbol for one in found if one is not None] == SYMBOLS * 2
-    assert host.asked.count("/assets") == 1
-    assert len(host.asked) == ASKED_ONE_BY_ONE + 1
+    assert list(first) == SYMBOLS
+    assert list(again) == SYMBOLS[:1]
+    assert host.asked == ["/assets"]
 
 
 async def test_what_is_not_in_the_list_is_asked_for_by_itself(
     assets: AlpacaAssets, host: Host
 ) -> None:
-    for symbol in SYMBOLS:
-        await assets.instrument(symbol)
-    there, unknown = await assets.instrument("HALTED"), await assets.instrument("NONE")
+    found = await assets.instruments([*SYMBOLS, "HALTED", "NONE"])
 
-    assert there is not None
-    assert unknown is None
-    assert host.asked[-2:] == ["/assets/HALTED", "/assets/NONE"]
+    assert "HALTED" in found
+    assert "NONE" not in found
+    assert host.asked == ["/assets", "/assets/HALTED", "/assets/NONE"]
 
 
 @pytest.mark.parametrize("apart", [KEPT + timedelta(seconds=1), timedelta(minutes=-1)])
 async def test_the_list_is_forgotten_after_a_while_and_when_the_clock_jumps_back(
     assets: AlpacaAssets, host: Host, clock: ManualClock, apart: timedelta
 ) -> None:
-    for symbol in SYMBOLS:
-        await assets.instrument(symbol)
+    await assets.instruments(SYMBOLS)
     clock._now += apart
-    await assets.instrument(SYMBOLS[0])
+    await assets.instruments(SYMBOLS[:1])
 
-    assert host.asked[-1] == f"/assets/{SYMBOLS[0]}"
+    assert host.asked == ["/assets", f"/assets/{SYMBOLS[0]}"]

@@ -33,7 +33,7 @@ async def read(broker: PatientBroker, operation: Operation) -> object:
         case Operation.MARKET_CLOCK:
             return await broker.market_clock()
         case _:
-            return await broker.instrument("ACME")
+            return await broker.instruments(["ACME"])
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from shared.models import Fee, Fill, Order, OrderStatus, OrderType, Side, TimeIn
 
 AT = datetime(2026, 6, 15, 14, 30, tzinfo=UTC)
 NOTHING: PositionState | None = None
+FEES = (("stamp_duty", "3"), ("commission", "3"), ("sfc_levy", "0.06"))
 
 
 def fill(
@@ -233,6 +234,23 @@ def test_totals_without_fills_are_taken_for_the_fill_they_grew_by() -> None:
     assert derived is not None
     assert (derived.fill_id, derived.quantity, derived.price) == ("b1:200", 100, Decimal("10.5"))
     assert derived.at == AT + timedelta(seconds=7)
+
+
+def test_the_charges_on_such_a_fill_are_what_those_on_the_order_grew_by() -> None:
+    charged = tuple(Fee(name=name, amount=Decimal(amount), currency="HKD") for name, amount in FEES)
+    whole = replace(order(200, "10.25"), fees=charged)
+
+    first = unlisted_fill(whole, known_quantity=0, known_value=Decimal(0))
+    known = {"stamp_duty": Decimal(2), "commission": Decimal(3)}
+    second = unlisted_fill(whole, known_quantity=100, known_value=Decimal(1000), known_fees=known)
+
+    assert first is not None
+    assert first.fees == charged
+    assert second is not None
+    assert [(fee.name, fee.amount) for fee in second.fees] == [
+        ("stamp_duty", Decimal(1)),
+        ("sfc_levy", Decimal("0.06")),
+    ]
 
 
 def test_the_same_totals_give_no_second_fill() -> None:

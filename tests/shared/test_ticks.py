@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from market.ticks import ticks
+from shared.ticks import ticks
 from tests.builders import instrument
 
 US_INSTRUMENTS = Path(__file__).resolve().parents[2] / "config" / "instruments" / "us.yaml"
