@@ -7,12 +7,14 @@ from typing import Protocol, TypeVar
 import stamina
 
 from market import alpaca_wire as wire
-from market.alpaca_minutes import PAGE_OF_BARS
 from shared.alpaca_http import CallFailed, Refused
 from shared.config import OrderSettings
 from shared.errors import FeedUnavailable
 
+PAGE_OF_BARS = 10_000
+"""The most bars that Alpaca gives at once."""
 PAGE_OF_NEWS = 50
+SYMBOLS_PER_REQUEST = 200
 MOST_PAGES = 100
 """Of one answer; more is a question that should not have been asked."""
 _TIMEFRAMES = {wire.MINUTE: "1Min", wire.DAY: "1Day"}

@@ -12,9 +12,9 @@ from decimal import Decimal
 from typing import cast
 
 from market.bars import require_sound
-from market.base import Baseline
 from market.calendar import Calendar
-from shared.errors import CalendarExhausted
+from market.daily import day_before
+from market.unreadable import Unreadable, cut
 from shared.models import Bar, Headline, Quote, QuoteSource, utc
 
 MINUTE = timedelta(minutes=1)
@@ -23,14 +23,7 @@ LATEST_TRADE = timedelta(minutes=15)
 """A trade that is so much older than a quote says nothing about the quote's moment."""
 LONGEST_TEXT = 500
 LONGEST_SOURCE = 60
-BASELINE_DAYS = timedelta(days=35)
-BASELINE_SESSIONS = 20
 _WITHDRAWN = frozenset({"canceled", "incorrect"})
-_SHOWN = 80
-
-
-class Unreadable(ValueError):
-    """Something in an answer is not in the documented form; the text is one sentence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +98,7 @@ def assets(body: object) -> tuple[Asset, ...]:
         with suppress(Unreadable):
             found.append(_asset(_object(row, "asset")))
     if not found:
-        raise Unreadable(f"the list of assets must have assets, was {_cut(rows)}")
+        raise Unreadable(f"the list of assets must have assets, was {cut(rows)}")
     return tuple(found)
 
 
@@ -127,21 +120,6 @@ def minute_bars(symbol: str, rows: Iterable[object]) -> tuple[Bar, ...]:
 def daily_bars(symbol: str, rows: Iterable[object]) -> tuple[Bar, ...]:
     """Read one symbol's bars of whole days, oldest first, as `minute_bars` does. Raises Unreadable."""
     return _bars(symbol, rows, DAY)
-
-
-def baseline(days: Sequence[Bar], session_date: date, calendar: Calendar) -> Baseline:
-    """Work out what was known before that date's session from bars of whole days, oldest first."""
-    by_date = {calendar.exchange_date(bar.start): bar for bar in days}
-    last = _day_before(by_date, session_date, calendar)
-    earlier = _day_before(by_date, last[0], calendar) if last else None
-    change = (last[1].close / earlier[1].close - 1) * 100 if last and earlier else None
-    recent = sorted(day for day in by_date if session_date - BASELINE_DAYS <= day < session_date)
-    volumes = [by_date[day].volume for day in recent[-BASELINE_SESSIONS:]]
-    return Baseline(
-        previous_close=last[1].close if last else None,
-        previous_change_pct=None if change is None else round(change, 4),
-        average_daily_volume=round(sum(volumes) / len(volumes)) if volumes else None,
-    )
 
 
 def quote(symbol: str, content: object, *, now: datetime, calendar: Calendar) -> Quote | None:
@@ -200,7 +178,7 @@ def headline(content: object, *, now: datetime) -> Headline | None:
         return None
     symbols = _list(fields.get("symbols"), "symbols of an article")
     if not all(isinstance(symbol, str) for symbol in symbols):
-        raise Unreadable(f"the symbols of an article must be texts, was {_cut(symbols)}")
+        raise Unreadable(f"the symbols of an article must be texts, was {cut(symbols)}")
     return Headline(
         headline_id=str(_count(fields, "id", "article")),
         at=created_at,
@@ -213,7 +191,7 @@ def headline(content: object, *, now: datetime) -> Headline | None:
 def _asset(fields: Mapping[str, object]) -> Asset:
     tradable = fields.get("tradable")
     if not isinstance(tradable, bool):
-        raise Unreadable(f"tradable of the asset must be true or false, was {_cut(tradable)}")
+        raise Unreadable(f"tradable of the asset must be true or false, was {cut(tradable)}")
     is_active_equity = (
         _text(fields, "status", "asset") == "active"
         and _text(fields, "class", "asset") == "us_equity"
@@ -229,12 +207,12 @@ def _asset(fields: Mapping[str, object]) -> Asset:
 def _page(body: object, key: str) -> tuple[object, str | None]:
     fields = _object(body, f"page of {key}")
     if key not in fields or "next_page_token" not in fields:
-        raise Unreadable(f"a page must have {key} and next_page_token, was {_cut(body)}")
+        raise Unreadable(f"a page must have {key} and next_page_token, was {cut(body)}")
     token = fields["next_page_token"]
     if token is None:
         return fields[key], None
     if not isinstance(token, str) or not token:
-        raise Unreadable(f"a next_page_token must be a text or null, was {_cut(token)}")
+        raise Unreadable(f"a next_page_token must be a text or null, was {cut(token)}")
     return fields[key], token
 
 
@@ -309,7 +287,7 @@ def _days(symbol: str, snapshot: Mapping[str, object], now: datetime, calendar: 
             [bar] = _bars(symbol, [snapshot.get(name)], DAY)
             by_date[calendar.exchange_date(bar.start)] = bar
     day = calendar.exchange_date(now)
-    today, before = by_date.get(day), _day_before(by_date, day, calendar)
+    today, before = by_date.get(day), day_before(by_date, day, calendar)
     return _Days(
         opened=today.open if today else None,
         volume=today.volume if today else None,
@@ -317,33 +295,22 @@ def _days(symbol: str, snapshot: Mapping[str, object], now: datetime, calendar: 
     )
 
 
-def _day_before(
-    by_date: Mapping[date, Bar], day: date, calendar: Calendar
-) -> tuple[date, Bar] | None:
-    """The bar of exactly the session before that date; an older one would be of another day."""
-    try:
-        before = calendar.previous_session(day).session_date
-    except CalendarExhausted:
-        return None
-    return (before, by_date[before]) if before in by_date else None
-
-
 def _object(value: object, what: str) -> Mapping[str, object]:
     if not isinstance(value, dict):
-        raise Unreadable(f"the {what} must be an object, was {_cut(value)}")
+        raise Unreadable(f"the {what} must be an object, was {cut(value)}")
     return cast("Mapping[str, object]", value)
 
 
 def _list(value: object, what: str) -> Sequence[object]:
     if not isinstance(value, list):
-        raise Unreadable(f"{what} must be a list, was {_cut(value)}")
+        raise Unreadable(f"{what} must be a list, was {cut(value)}")
     return cast("Sequence[object]", value)
 
 
 def _text(fields: Mapping[str, object], name: str, what: str) -> str:
     value = fields.get(name)
     if not isinstance(value, str) or not value.strip():
-        raise Unreadable(f"{name} of the {what} must be a text, was {_cut(value)}")
+        raise Unreadable(f"{name} of the {what} must be a text, was {cut(value)}")
     return value
 
 
@@ -352,7 +319,7 @@ def _moment(fields: Mapping[str, object], name: str, what: str) -> datetime:
     try:
         return utc(datetime.fromisoformat(text))
     except (ValueError, OverflowError) as e:
-        sentence = f"{name} of the {what} must be a time with its zone, was {_cut(text)}"
+        sentence = f"{name} of the {what} must be a time with its zone, was {cut(text)}"
         raise Unreadable(sentence) from e
 
 
@@ -363,7 +330,7 @@ def _number(fields: Mapping[str, object], name: str, what: str) -> Decimal:
         number = Decimal(str(value))
         if number.is_finite() and number >= 0:
             return number
-    raise Unreadable(f"{name} of the {what} must be a number from 0 on, was {_cut(value)}")
+    raise Unreadable(f"{name} of the {what} must be a number from 0 on, was {cut(value)}")
 
 
 def _count(fields: Mapping[str, object], name: str, what: str) -> int:
@@ -376,8 +343,3 @@ def _count(fields: Mapping[str, object], name: str, what: str) -> int:
 def _line(text: str, longest: int) -> str:
     line = " ".join(html.unescape(text).split())
     return line if len(line) <= longest else line[: longest - 1] + "…"
-
-
-def _cut(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"

@@ -19,6 +19,8 @@ class FeedDescription:
     has_news: bool
     has_baseline: bool
     """Whether anything before the present session is known."""
+    bars_are_scarce: bool = False
+    """Whether bars are a question a symbol, of which there are few: they are not asked for what quotes say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

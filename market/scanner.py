@@ -75,7 +75,7 @@ class _View:
     symbol: str
     quote: Quote | None
     instrument: Instrument | None
-    bars: tuple[Bar, ...]
+    bars: tuple[Bar, ...] | None
     baseline: Baseline | None
 
 
@@ -98,7 +98,8 @@ def scan(
       + 20 * (1 - spread_pct / 0.5)                           liquidity
     Without a previous close the change from the open stands in for change_pct. Before the open there is
     no trading to judge: then it is 35 * change_pct / 5 of the session before alone, out of those with a
-    baseline. Ties go by symbol. `bars` may hold earlier sessions; only this session's count.
+    baseline. Ties go by symbol. `bars` may hold earlier sessions; only this session's count. A symbol
+    that is not in `bars` is judged by what its quote says of the session.
     """
     if session is None or now >= session.closes_at:
         return ScanOutcome(
@@ -110,7 +111,7 @@ def scan(
                 symbol=symbol,
                 quote=quotes.get(symbol),
                 instrument=instruments.get(symbol),
-                bars=bars.get(symbol, ()),
+                bars=bars.get(symbol),
                 baseline=baselines.get(symbol),
             ),
             session,
@@ -120,6 +121,11 @@ def scan(
         for symbol in sorted(quotes.keys() | instruments.keys())
     ]
     return _outcome(found, limit)
+
+
+def tells_of_the_session(quote: Quote) -> bool:
+    """Whether a quote says what a scan needs of the session, so that nobody has to ask for its bars."""
+    return quote.session_open is not None and bool(quote.session_volume)
 
 
 def expected_volume_share(session: SessionHours, now: datetime) -> Decimal:
@@ -184,12 +190,12 @@ def _in_session(
         return Exclusion.ONE_SIDED_QUOTE
     if (now - quote.at).total_seconds() > max_age_seconds:
         return Exclusion.STALE_QUOTE
-    today = [bar for bar in view.bars if session.opens_at <= bar.start and bar.end <= now]
-    if not today:
+    today = _today(quote, view.bars, session, now)
+    if today is None:
         return Exclusion.NOT_TRADED_TODAY
-    volume = sum(bar.volume for bar in today)
+    opened, volume = today
     change = _previous_change(quote.last, view)
-    from_open = _change_pct(today[0].open, quote.last)
+    from_open = _change_pct(opened, quote.last)
     relative = _relative_volume(volume, view.baseline, expected_volume_share(session, now))
     spread = (quote.ask - quote.bid) / (quote.ask + quote.bid) * 200
     return Candidate(
@@ -210,6 +216,17 @@ def _in_session(
         ),
         rank=0,
     )
+
+
+def _today(
+    quote: Quote, bars: tuple[Bar, ...] | None, session: SessionHours, now: datetime
+) -> tuple[Decimal, int] | None:
+    """First price and shares traded of this session, of its bars, or without any by the quote."""
+    if bars is None:
+        opened, volume = quote.session_open, quote.session_volume
+        return (opened, volume) if opened is not None and volume else None
+    today = [bar for bar in bars if session.opens_at <= bar.start and bar.end <= now]
+    return (today[0].open, sum(bar.volume for bar in today)) if today else None
 
 
 def _score(

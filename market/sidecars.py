@@ -14,9 +14,9 @@ import yaml
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from market.recording_files import read_text
-from market.ticks import ticks
 from shared.errors import ConfigError, Problem
 from shared.models import Instrument, InstrumentKind, TickBand
+from shared.ticks import ticks
 
 _Step = Annotated[Decimal, Field(gt=0)]
 _Lot = Annotated[int, Field(gt=0)]

@@ -15,6 +15,7 @@ import pytest
 from market import calendar as calendars
 from market.bars import require_sound
 from market.base import Baseline, Feed
+from market.calendar import Calendar
 from shared.models import Bar, Quote
 
 UNKNOWN = "ZZNONE"
@@ -30,17 +31,19 @@ class Window:
 
     feed: Feed
     now: datetime
-    """Where its clock stands: on a full minute, at least half an hour into a session of New York."""
+    """Where its clock stands: on a full minute, at least half an hour into a session."""
     traded: tuple[str, ...]
-    """Three symbols or more that have traded in every minute so far; the first has had news."""
+    """Three symbols or more that have traded in every minute so far; the first has had news, where there is any."""
     behind: Feed
     """The same data through a clock that stands earlier, in the same session."""
     behind_now: datetime
+    calendar: Calendar = CALENDAR
+    """Of its exchange."""
 
     @property
     def opens(self) -> datetime:
         """When the session opened."""
-        session = CALENDAR.session_at(self.now)
+        session = self.calendar.session_at(self.now)
         assert session is not None
         return session.opens_at
 
@@ -94,7 +97,7 @@ class FeedContract:
             assert {bar.end - bar.start for bar in series} == {MINUTE}
             assert all(before.start < after.start for before, after in pairwise(series))
             assert all(bar.start.utcoffset() == timedelta() for bar in series)
-            assert all(_is_in_session(bar) for bar in series)
+            assert all(_is_in_session(bar, window.calendar) for bar in series)
             assert series[-1].end == window.now
 
     async def test_m06_a_window_of_bars_begins_and_ends_where_it_was_asked_to(
@@ -240,6 +243,6 @@ def _require_sound_quote(quote: Quote, now: datetime) -> None:
     assert quote.bid is None or quote.ask is None or quote.bid <= quote.ask
 
 
-def _is_in_session(bar: Bar) -> bool:
-    session = CALENDAR.session_at(bar.start)
+def _is_in_session(bar: Bar, calendar: Calendar) -> bool:
+    session = calendar.session_at(bar.start)
     return session is not None and session.is_open(bar.start)

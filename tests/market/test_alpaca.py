@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from market import alpaca as live
+from market import asking
 from market.alpaca import AlpacaFeed
 from market.alpaca_requests import Reader, Requests
 from market.alpaca_stocks import TradableStocks
@@ -236,7 +236,7 @@ async def test_a_quote_that_came_along_is_not_handed_out_late(quiet: AlpacaVenue
     async with opened(quiet, clock) as feed:
         await feed.quotes(["AAPL", "MSFT"])
         await feed.quotes(["AAPL"])
-        clock.move_to(START + live.READ_AHEAD_FOR + timedelta(milliseconds=1))
+        clock.move_to(START + asking.READ_AHEAD_FOR + timedelta(milliseconds=1))
         asked(quiet)
         await feed.quotes(["MSFT"])
 

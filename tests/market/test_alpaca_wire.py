@@ -6,6 +6,7 @@ import pytest
 
 from market import alpaca_wire as wire
 from market import calendar as calendars
+from market.daily import baseline
 from shared.models import QuoteSource
 
 NOW = datetime(2026, 6, 16, 15, 0, tzinfo=UTC)
@@ -311,7 +312,7 @@ def test_a_baseline_is_of_the_sessions_right_before() -> None:
         ],
     )
 
-    known = wire.baseline(days, date(2026, 6, 16), CALENDAR)
+    known = baseline(days, date(2026, 6, 16), CALENDAR)
 
     assert known.previous_close == Decimal("27.06")
     assert known.previous_change_pct == Decimal("2.5")
@@ -321,11 +322,11 @@ def test_a_baseline_is_of_the_sessions_right_before() -> None:
 def test_a_baseline_does_not_take_an_older_session_for_the_last() -> None:
     days = wire.daily_bars("QXA", [bar("2026-06-12T04:00:00Z", v=2_000)])
 
-    known = wire.baseline(days, date(2026, 6, 16), CALENDAR)
+    known = baseline(days, date(2026, 6, 16), CALENDAR)
 
     assert (known.previous_close, known.previous_change_pct) == (None, None)
     assert known.average_daily_volume == 2_000
-    assert wire.baseline((), date(2026, 6, 16), CALENDAR).average_daily_volume is None
+    assert baseline((), date(2026, 6, 16), CALENDAR).average_daily_volume is None
 
 
 def test_the_session_itself_is_not_in_its_baseline() -> None:
@@ -333,7 +334,7 @@ def test_the_session_itself_is_not_in_its_baseline() -> None:
         "QXA", [bar("2026-06-15T04:00:00Z", v=10), bar("2026-06-16T04:00:00Z", v=9_000)]
     )
 
-    assert wire.baseline(days, date(2026, 6, 16), CALENDAR).average_daily_volume == 10
+    assert baseline(days, date(2026, 6, 16), CALENDAR).average_daily_volume == 10
 
 
 def test_the_average_is_of_at_most_twenty_sessions_of_thirty_five_days() -> None:
@@ -344,7 +345,7 @@ def test_the_average_is_of_at_most_twenty_sessions_of_thirty_five_days() -> None
         for at, one in enumerate(sessions)
     ]
 
-    assert wire.baseline(wire.daily_bars("QXA", rows), day, CALENDAR).average_daily_volume == 10
+    assert baseline(wire.daily_bars("QXA", rows), day, CALENDAR).average_daily_volume == 10
 
 
 def test_a_headline_is_one_line_with_source_and_time() -> None:

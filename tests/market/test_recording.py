@@ -10,9 +10,9 @@ import pytest
 from market.calendar import Calendar
 from market.recording import Recording
 from market.recording_files import BAR_COLUMNS, HEADLINE_COLUMNS
-from market.ticks import ticks
 from shared.errors import CalendarExhausted, ConfigError
 from shared.models import InstrumentKind, QuoteSource
+from shared.ticks import ticks
 
 MONDAY, TUESDAY = date(2026, 6, 15), date(2026, 6, 16)
 HEADER = ",".join(BAR_COLUMNS)

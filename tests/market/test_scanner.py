@@ -176,6 +176,17 @@ def test_a_symbol_that_cannot_be_bought_now_is_left_out_with_the_reason(
     assert reason.replace("_", " ") in outcome.why_empty
 
 
+def test_without_bars_the_quote_tells_of_the_session() -> None:
+    told = replace(quote(), session_open=Decimal("101.00"), session_volume=10_000)
+
+    by_quote = scanned([told], bars=[])
+    by_bars = scanned([quote()], bars=[bar(volume=10_000)])
+
+    assert by_quote.candidates == by_bars.candidates
+    for silent in (replace(told, session_open=None), replace(told, session_volume=0)):
+        assert scanned([silent], bars=[]).excluded == {"not_traded_today": 1}
+
+
 def test_before_the_open_the_session_before_is_ranked() -> None:
     known = [instrument("QAAA"), instrument("QBBB"), instrument("QCCC")]
     changes = {"QAAA": Decimal(1), "QBBB": Decimal(3)}

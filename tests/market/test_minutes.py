@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from market import calendar as calendars
-from market.alpaca_minutes import Minutes, Window, trading_parts, within
+from market.minutes import Minutes, Window, trading_parts, within
 from shared.models import Bar
 
 CALENDAR = calendars.load("XNYS")
@@ -36,8 +36,12 @@ def window(*symbols: str, start: datetime = OPENS, end: datetime) -> Window:
     return Window(symbols=symbols, start=start, end=end)
 
 
+def of_alpaca() -> Minutes:
+    return Minutes(CALENDAR, bars_per_page=10_000, symbols_per_request=200)
+
+
 def test_nothing_known_asks_for_all_of_it_at_once() -> None:
-    minutes = Minutes(CALENDAR)
+    minutes = of_alpaca()
 
     assert minutes.missing(["QXA", "QXB"], [], start=OPENS, end=at(30)) == (
         window("QXA", "QXB", end=at(30)),
@@ -46,7 +50,7 @@ def test_nothing_known_asks_for_all_of_it_at_once() -> None:
 
 
 def test_what_is_known_is_not_asked_for_again() -> None:
-    minutes = Minutes(CALENDAR)
+    minutes = of_alpaca()
     minutes.add(window("QXA", end=at(30)), {"QXA": bars(0, 30)})
 
     assert minutes.missing(["QXA"], [], start=OPENS, end=at(30)) == ()
@@ -55,7 +59,7 @@ def test_what_is_known_is_not_asked_for_again() -> None:
 
 
 def test_later_only_the_rest_is_asked_for_and_what_had_not_settled() -> None:
-    minutes = Minutes(CALENDAR)
+    minutes = of_alpaca()
     minutes.add(window("QXA", end=at(30)), {"QXA": bars(0, 29)})
 
     [later] = minutes.missing(["QXA"], [], start=OPENS, end=at(33))
@@ -66,7 +70,7 @@ def test_later_only_the_rest_is_asked_for_and_what_had_not_settled() -> None:
 
 
 def test_an_earlier_beginning_is_asked_for_whole() -> None:
-    minutes = Minutes(CALENDAR)
+    minutes = of_alpaca()
     minutes.add(window("QXA", end=at(30)), {"QXA": bars(0, 30)})
 
     [earlier] = minutes.missing(["QXA"], [], start=EARLIER, end=at(30))
@@ -77,7 +81,7 @@ def test_an_earlier_beginning_is_asked_for_whole() -> None:
 
 
 def test_a_symbol_that_could_not_be_read_stays_unknown() -> None:
-    minutes = Minutes(CALENDAR)
+    minutes = of_alpaca()
     minutes.add(window("QXA", "QXB", end=at(30)), {"QXB": ()})
 
     assert minutes.between("QXA", OPENS, at(30)) is None
@@ -86,7 +90,7 @@ def test_a_symbol_that_could_not_be_read_stays_unknown() -> None:
 
 def test_others_that_miss_the_same_fill_the_page() -> None:
     """Six sessions are 2,340 minutes: three symbols of them leave no room on a page of 10,000 for another."""
-    minutes = Minutes(CALENDAR)
+    minutes = of_alpaca()
     others = [f"QX{n}" for n in range(9)]
     start, end = EARLIER, OPENS + timedelta(minutes=390)
 
@@ -99,7 +103,7 @@ def test_others_that_miss_the_same_fill_the_page() -> None:
 
 
 def test_a_short_window_takes_every_other_along() -> None:
-    minutes = Minutes(CALENDAR)
+    minutes = of_alpaca()
     every = [f"QX{n}" for n in range(30)]
     minutes.add(
         window(*every, end=at(30)), {symbol: bars(0, 30, symbol=symbol) for symbol in every}
@@ -114,7 +118,7 @@ def test_a_short_window_takes_every_other_along() -> None:
 def test_a_request_names_at_most_two_hundred_symbols() -> None:
     every = [f"Q{n}" for n in range(401)]
 
-    found = Minutes(CALENDAR).missing(every, [], start=OPENS, end=at(1))
+    found = of_alpaca().missing(every, [], start=OPENS, end=at(1))
 
     assert [len(one.symbols) for one in found] == [200, 200, 1]
     assert [symbol for one in found for symbol in one.symbols] == every

@@ -11,9 +11,6 @@ from datetime import datetime, timedelta
 from market.calendar import Calendar
 from shared.models import Bar
 
-PAGE_OF_BARS = 10_000
-"""The most bars that Alpaca gives at once."""
-SYMBOLS_PER_REQUEST = 200
 SETTLES_WITHIN = timedelta(minutes=2)
 """Bars that ended less before they were read may still change."""
 _FILLED = 0.8
@@ -39,9 +36,11 @@ class _Series:
 class Minutes:
     """The bars read so far, by symbol, each a stretch without gaps up to its end."""
 
-    def __init__(self, calendar: Calendar) -> None:
-        """Begin with nothing."""
+    def __init__(self, calendar: Calendar, *, bars_per_page: int, symbols_per_request: int) -> None:
+        """Begin with nothing; one request may name so many symbols, and a page holds so many bars."""
         self._calendar: Calendar = calendar
+        self._bars_per_page: int = bars_per_page
+        self._symbols_per_request: int = symbols_per_request
         self._series: dict[str, _Series] = {}
 
     def missing(
@@ -61,7 +60,9 @@ class Minutes:
         return tuple(
             Window(symbols=part, start=since, end=end)
             for since, group in groups.items()
-            for part in _parts([*group, *self._companions(rest, len(group), since, start, end)])
+            for part in self._parts(
+                [*group, *self._companions(rest, len(group), since, start, end)]
+            )
         )
 
     def add(self, window: Window, read: Mapping[str, Sequence[Bar]]) -> None:
@@ -88,7 +89,7 @@ class Minutes:
         self, others: Sequence[str], asked: int, since: datetime, start: datetime, end: datetime
     ) -> list[str]:
         minutes = max(1, self._trading_minutes(since, end))
-        room = min(int(PAGE_OF_BARS * _FILLED) // minutes, SYMBOLS_PER_REQUEST) - asked
+        room = min(int(self._bars_per_page * _FILLED) // minutes, self._symbols_per_request) - asked
         alike = [one for one in others if self._unknown_since(one, start, end) == since]
         return alike[: max(0, room)]
 
@@ -98,6 +99,10 @@ class Minutes:
             return _Series(start=window.start, end=window.end, bars=tuple(bars))
         kept = known.bars[: bisect_left(known.bars, window.start, key=_start)]
         return _Series(start=known.start, end=window.end, bars=(*kept, *bars))
+
+    def _parts(self, symbols: Sequence[str]) -> Iterable[tuple[str, ...]]:
+        for first in range(0, len(symbols), self._symbols_per_request):
+            yield tuple(symbols[first : first + self._symbols_per_request])
 
     def _trading_minutes(self, start: datetime, end: datetime) -> int:
         parts = trading_parts(self._calendar, start, end)
@@ -127,11 +132,6 @@ def within(bars: Sequence[Bar], parts: Sequence[tuple[datetime, datetime]]) -> t
         end = bisect_left(bars, closes, lo=first, key=_start)
         found += [bar for bar in bars[first:end] if bar.end <= closes]
     return tuple(found)
-
-
-def _parts(symbols: Sequence[str]) -> Iterable[tuple[str, ...]]:
-    for first in range(0, len(symbols), SYMBOLS_PER_REQUEST):
-        yield tuple(symbols[first : first + SYMBOLS_PER_REQUEST])
 
 
 def _start(bar: Bar) -> datetime:
