@@ -4,7 +4,9 @@ Decides nothing about orders: that entries, and in a closure sales, are refused 
 """
 
 from lookout import Workplace
+from shared import trading_day
 from shared.models import SessionHours
+from silence import what_guards
 from tool_executor import ToolExecutor
 
 
@@ -22,11 +24,13 @@ async def unscheduled_closure(
     held = ", ".join(await executor.lookout.positions_of_ours())
     if not held:
         return why
+    has_stops = place.broker.capabilities.has_stops
+    rest = "; stops and targets rest." if has_stops else f". {what_guards(has_stops=False)}"
     await executor.orders.alert(
         f"held while {session.exchange} is closed unplanned: {held}",
-        f"At {reading.read_at:%H:%M} UTC {why}. Nothing is sold before it opens; stops and targets rest.",
+        f"At {reading.read_at:%H:%M} UTC {why}. Nothing is sold before it opens{rest}",
         key=closure_key(session),
-        severity="warning",
+        severity="warning" if has_stops else "critical",
     )
     return f"{why}; held: {held}"
 
@@ -34,6 +38,24 @@ async def unscheduled_closure(
 def closure_key(session: SessionHours) -> str:
     """Name the alert about what is held into a session's closure."""
     return f"closure-{session.exchange}-{session.session_date}"
+
+
+async def tell_of_other_hours(executor: ToolExecutor, session: SessionHours) -> None:
+    """A broker that trades another part of the day than the calendar knows: close and monitor go by the calendar."""
+    reading = await executor.lookout.clock.reading()
+    # hours about a session lie, in UTC, within its own date
+    if reading.read_at.date() != session.session_date:
+        return
+    why = trading_day.differs(session, reading.day)
+    if why is None:
+        return
+    held = ", ".join(await executor.lookout.positions_of_ours())
+    await executor.orders.alert(
+        f"calendar and broker disagree about {session.session_date}",
+        f"{why[0].upper()}{why[1:]}. No positions are opened on that day; the close and the monitor go by the"
+        f" calendar. Held: {held or 'nothing'}.",
+        key=f"hours-{session.exchange}-{session.session_date}",
+    )
 
 
 async def tell_of_drift(executor: ToolExecutor, place: Workplace, session: SessionHours) -> None:

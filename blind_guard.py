@@ -20,6 +20,7 @@ from brokers.drafts import (
     protection_request,
 )
 from brokers.journaled import JournaledSending, Sent
+from brokers.lots import whole_lots
 from brokers.patience import PatientBroker
 from held_prices import broker_reading
 from market.base import Feed
@@ -77,7 +78,12 @@ def next_step(
     if free == 0:
         return Step(request=None, why="NOT PROTECTED, orders that rest hold its shares")
     if not has_stops:
-        return _at_its_levels(stop, free, price)
+        lots = whole_lots(free, snapshot.instruments.get(stop.symbol))
+        if lots == 0:
+            return Step(
+                request=None, why=f"{free} shares are less than a lot, which no order sells"
+            )
+        return _at_its_levels(stop, lots, price)
     if stop.stop_loss is None:
         return Step(request=None, why="NOT PROTECTED, no stop is known for it")
     through = may_be_through if refused else is_through
@@ -184,7 +190,6 @@ class BlindGuard:
             msg = f"account {account.account_id} answers, the agent's is {self._known.account_id}"
             raise ConfigError(msg)
         symbols = {stop.symbol for stop in stops}
-        found = [await broker.instrument(symbol) for symbol in sorted(symbols)]
         return Snapshot(
             taken_at=self.stage.clock.now(),
             mode=Mode.MONITOR,
@@ -193,9 +198,10 @@ class BlindGuard:
             positions=await broker.positions(),
             open_orders=await broker.orders(only_open=True),
             quotes=await _quotes(feed, symbols),
-            instruments={one.symbol: one for one in found if one is not None},
+            instruments=await broker.instruments(symbols),
             state=TradingState.REDUCING,
             halts=(WHY,),
+            stops_rest_at_broker=broker.capabilities.has_stops,
         )
 
     async def _guard(

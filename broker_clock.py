@@ -7,7 +7,7 @@ from brokers.base import Broker
 from shared import log
 from shared.clock import Clock, drift_seconds
 from shared.errors import BrokerUnavailable
-from shared.models import SessionHours
+from shared.models import SessionHours, TradingDay
 
 logger = log.get(__name__)
 
@@ -23,6 +23,8 @@ class Reading:
     drift_seconds: float | None
     """How far it is ahead of ours, below 0 behind."""
     read_at: datetime
+    day: TradingDay | None = None
+    """How much of the exchange's present date is traded."""
 
 
 class BrokerClock:
@@ -59,4 +61,4 @@ class BrokerClock:
             return Reading(is_open=None, drift_seconds=None, read_at=self._clock.now())
         answered_at = self._clock.now()
         drift = drift_seconds(said.at, asked_at=asked_at, answered_at=answered_at)
-        return Reading(is_open=said.is_open, drift_seconds=drift, read_at=answered_at)
+        return Reading(is_open=said.is_open, drift_seconds=drift, read_at=answered_at, day=said.day)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+import silence
 from agreement import closure_key
 from closing import Closing
 from lookout import Workplace
@@ -85,8 +86,11 @@ class HouseRules:
     async def alert_of_silence(self) -> None:
         """A monitor that has been silent for long while the exchange is open is for a person to know of."""
         place, now = self.place, self.place.clock.now()
+        await silence.note_unguarded(place, self.executor.orders, is_pass=False)
         part, within = self.session.part_at(now), place.settings.monitor.silence_alarm_seconds
-        if part is None or place.settings.monitor.entries_need_a_check_within_seconds is None:
+        has_stops = place.broker.capabilities.has_stops
+        may_be_silent = place.settings.monitor.entries_need_a_check_within_seconds is None
+        if part is None or (may_be_silent and has_stops):
             return
         last = await monitor.last_beat(place.connection, place.context.agent_id)
         since = part[0] if last is None else max(part[0], last.beat_at)
@@ -97,8 +101,8 @@ class HouseRules:
         why = "" if last is None or last.problem is None else f" It said: {last.problem}."
         await self.executor.orders.alert(
             f"nobody watches the positions: the monitor is silent for {silent:.0f} seconds",
-            f"The position monitor was heard {heard}; {within:.0f} seconds are allowed.{why} Stops that rest"
-            " go on resting; no positions are opened. Cron starts it anew every minute: see the log.",
+            f"The position monitor was heard {heard}; {within:.0f} seconds are allowed.{why}"
+            f" {silence.what_guards(has_stops=has_stops)} No positions are opened. Cron starts it anew every minute: see the log.",
             key=f"monitor-silent-{heard}",
         )
 
@@ -113,6 +117,7 @@ class HouseRules:
             desk=self.executor.orders,
             context=place.context,
             session=self.session,
+            home=place.home,
         )
 
     async def close_for_loss(self, why: str) -> tuple[Status, str]:
@@ -167,7 +172,7 @@ class HouseRules:
 
         Of what an unscheduled closure kept from being sold a person knows already.
         """
-        place, held = self.place, await self.executor.lookout.positions_of_ours()
+        place, held = self.place, await self.executor.lookout.sellable_positions()
         if not held or place.clock.now() < self.session.closes_at:
             return
         key = closure_key(self.session)
@@ -177,9 +182,14 @@ class HouseRules:
         body = (
             "These positions may be held overnight" if may else "The close did not get these sold"
         )
+        rest = (
+            "their stops and targets rest"
+            if place.broker.capabilities.has_stops
+            else "nothing of theirs rests at this broker, and the monitor guards them from the next open on"
+        )
         await self.executor.orders.alert(
             f"held after the session of {self.session.session_date}: {', '.join(held)}",
-            f"{body}; their stops and targets rest.",
+            f"{body}; {rest}.",
             key=f"overnight-{self.session.session_date}",
             severity="info" if may else "critical",
         )

@@ -187,6 +187,7 @@ class Closing:
         if not positions:
             return ()
         snapshot = await self.executor.look([position.symbol for position in positions])
+        dust = await self.executor.orders.tell_of_dust(snapshot)
         sales = [
             order
             for order in (
@@ -203,6 +204,7 @@ class Closing:
                 snapshot=snapshot,
             )
             for position in positions
+            if position.symbol not in dust
         )
 
     async def _tell(self, held: Sequence[Held], reason: str) -> None:

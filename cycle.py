@@ -13,7 +13,7 @@ from time import monotonic
 import by_rule
 import cycle_words as words
 import tools
-from agreement import tell_of_drift, unscheduled_closure
+from agreement import tell_of_drift, tell_of_other_hours, unscheduled_closure
 from by_rule import HouseRules
 from punctuality import note_missed_slots
 from shared import consciousness, log
@@ -189,7 +189,7 @@ class Cycle:
         if self._parts.mode is not Mode.SCAN:
             await self._protect_first(executor)
         await rules.take_stock()
-        if self._parts.mode in {Mode.TRADE, Mode.CLOSE}:
+        if self._parts.mode is not Mode.SCAN:
             await rules.alert_of_silence()
         status, reason = await self._dealt_with(executor, rules)
         if self._parts.mode is not Mode.SCAN:
@@ -224,6 +224,7 @@ class Cycle:
         """Do what the mode is for, unless the broker says that the exchange is closed, or the day is lost."""
         place, session = rules.place, self._parts.stage.session
         await tell_of_drift(executor, place, session)
+        await tell_of_other_hours(executor, session)
         closed = await unscheduled_closure(executor, place, session)
         if closed is not None:
             return Status.NOTHING_TO_DO, closed
@@ -246,7 +247,7 @@ class Cycle:
     async def _decided(self, executor: ToolExecutor, rules: HouseRules) -> tuple[Status, str]:
         """Let Claude decide where there is something to ask; close mode sells by rule in any case."""
         mode = self._parts.mode
-        if mode is Mode.CLOSE and not await executor.lookout.positions_of_ours():
+        if mode is Mode.CLOSE and not await executor.lookout.sellable_positions():
             return self._idle(executor, NOTHING_HELD)
         why_not = await self._nothing_to_ask(executor, rules)
         if mode is not Mode.CLOSE:
@@ -338,7 +339,10 @@ class Cycle:
         """Let Claude decide, with the tools of this mode; return what the talk came to."""
         parts = self._parts
         messages = await self._messages() if parts.mode is Mode.HEARTBEAT else ()
-        prompts = Prompts(self._settings)
+        prompts = Prompts(
+            self._settings,
+            stops_rest_at_broker=rules.place.broker.capabilities.has_stops,
+        )
         system = prompts.system()
         told = await self._told(executor, messages)
         if parts.mode is Mode.CLOSE:

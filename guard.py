@@ -7,9 +7,10 @@ leave it open, and whatever goes wrong there means hold.
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import signals
+import silence
 from agreement import unscheduled_closure
 from brokers.drafts import is_left_behind
 from brokers.submissions import why_not_resting
@@ -47,6 +48,8 @@ class Pass:
     """Open positions of ours that were looked at."""
     left: tuple[str, ...] = ()
     """Symbols for which a sale was sent."""
+    odd_lots: tuple[str, ...] = ()
+    """Symbols of which less than a lot is held where no stop rests: no order can sell it."""
     orders: int = 0
     fills: int = 0
     alerts: tuple[str, ...] = ()
@@ -66,7 +69,10 @@ class Guard:
     passes: int = 0
     _instruments: Mapping[str, Instrument] = field(default_factory=dict[str, Instrument])
     _usual: dict[str, UsualVolume | None] = field(default_factory=dict[str, UsualVolume | None])
+    guarded_until: datetime | None = None
+    """Up to when positions were guarded without the database, if they were."""
     _halted: frozenset[str] = frozenset()
+    _odd_lots: frozenset[str] = frozenset()
     _problems: list[str] = field(default_factory=list[str])
     _left: list[str] = field(default_factory=list[str])
     _prices: HeldPrices = field(init=False)
@@ -79,12 +85,16 @@ class Guard:
         """Look at everything once. Raises what ends the run, and BrokerUnavailable."""
         place, now = self.place, self.place.clock.now()
         self.passes += 1
-        self._problems, self._left = [], []
+        self._problems, self._left, self._odd_lots = [], [], frozenset()
         if place.session is None or not place.session.is_open(now):
+            self._prices.forget()
             return Pass(watched=len(await self._held()))
         context = replace(place.context, occasion=f"#{self.passes}")
         executor = ToolExecutor(replace(place, context=context))
         await executor.orders.synchronise()
+        await silence.note_unguarded(
+            place, executor.orders, is_pass=True, guarded_until=self.guarded_until
+        )
         await executor.orders.tidy(why="its time is over")
         held = await self._held()
         if held and await unscheduled_closure(executor, place, place.session) is None:
@@ -93,6 +103,7 @@ class Guard:
         return Pass(
             watched=len(held),
             left=tuple(self._left),
+            odd_lots=tuple(sorted(self._odd_lots)),
             orders=executor.orders.orders_placed,
             fills=executor.orders.fills,
             alerts=tuple(executor.orders.alerts),
@@ -104,8 +115,11 @@ class Guard:
         snapshot = await executor.look([record.symbol for record in held])
         self._instruments = snapshot.instruments
         self._problems += filter(None, [executor.lookout.feed_problem])
+        self._odd_lots = await executor.orders.tell_of_dust(snapshot)
+        held = [record for record in held if record.symbol not in self._odd_lots]
         await self._tell_of_halts(executor, held, snapshot)
         await self._follow_the_market(executor, held, snapshot)
+        await silence.tell_of_sales_that_hang(self.place, executor.orders)
         if await self._day_is_lost(executor, snapshot):
             return
         undecided: list[tuple[PositionRecord, WatchState, Confirmed | Unavailable]] = []

@@ -49,6 +49,10 @@ class HeldPrices:
         now = self.place.clock.now()
         return now - self._unknown_since.get(record.position_id, now)
 
+    def forget(self) -> None:
+        """Begin anew after a time in which nothing trades: lunch is no time without a price."""
+        self._unknown_since.clear()
+
     async def _second_reading(
         self,
         record: PositionRecord,

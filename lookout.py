@@ -9,6 +9,7 @@ from pathlib import Path
 from broker_clock import BrokerClock
 from brokers.base import Broker
 from brokers.desk import DeskContext
+from brokers.lots import is_dust
 from market.base import Feed
 from shared import log, trading_state
 from shared.clock import Clock
@@ -105,12 +106,14 @@ class Lookout:
                 place.connection, self._agent_id, self.session_began_at
             ),
             market_is_open=broker_clock.is_open,
+            broker_day=broker_clock.day,
             clock_drift_seconds=broker_clock.drift_seconds,
             last_loss_at=_last_losses(closed),
             budget_left_usd=await self._budget_left(),
             budget_kept_for_exits_usd=_kept_for_exits(place.settings),
             check_needed_within_seconds=place.settings.monitor.entries_need_a_check_within_seconds,
             last_check_at=await self._last_check(),
+            stops_rest_at_broker=place.broker.capabilities.has_stops,
         )
 
     async def _quotes(self, symbols: Collection[str]) -> Mapping[str, Quote]:
@@ -129,6 +132,10 @@ class Lookout:
         place = self._place
         return place.clock.now() if place.session is None else place.session.opens_at
 
+    async def open_positions(self) -> tuple[PositionRecord, ...]:
+        """What our own fills left us, with its levels."""
+        return await orders.open_positions(self._place.connection, self._agent_id)
+
     async def positions_of_ours(self) -> tuple[str, ...]:
         """Symbols in which our own fills left us something, whatever the broker shows at the moment."""
         held = await orders.open_positions(self._place.connection, self._agent_id)
@@ -138,12 +145,23 @@ class Lookout:
         """Positions of ours for which no exit works at the broker."""
         resting = await orders.open_orders(self._place.connection, self._agent_id)
         leaving = {o.symbol for o in resting if o.order_purpose is OrderPurpose.EXIT}
-        return [symbol for symbol in await self.positions_of_ours() if symbol not in leaving]
+        return [symbol for symbol in await self.sellable_positions() if symbol not in leaving]
+
+    async def sellable_positions(self) -> tuple[str, ...]:
+        """Symbols of ours of which a lot is held; less than that no order sells where no stop rests."""
+        held = await orders.open_positions(self._place.connection, self._agent_id)
+        if self._place.broker.capabilities.has_stops:
+            return tuple(record.symbol for record in held)
+        known = await self.instruments([record.symbol for record in held])
+        return tuple(
+            record.symbol
+            for record in held
+            if not is_dust(record.quantity, known.get(record.symbol))
+        )
 
     async def instruments(self, symbols: Collection[str]) -> Mapping[str, Instrument]:
         """Describe the symbols that the broker knows."""
-        found = [await self._place.broker.instrument(symbol) for symbol in sorted(symbols)]
-        return {instrument.symbol: instrument for instrument in found if instrument is not None}
+        return await self._place.broker.instruments(symbols) if symbols else {}
 
     @property
     def _agent_id(self) -> str:

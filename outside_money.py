@@ -57,19 +57,34 @@ async def money_since_start(
 def fills_of_the_day(
     orders: Iterable[Order], known: Iterable[Fill], began_at: datetime
 ) -> tuple[Fill, ...]:
-    """Return each fill since then once: as the broker lists it, else as we know it, else its order's total."""
+    """Return each fill since then once: as the broker lists it, else as we know it.
+
+    Of an order whose fills the broker does not list, what its total has beyond those known is one more.
+    """
     found = {fill.fill_id: fill for fill in known}
-    recorded = {fill.broker_order_id for fill in found.values()}
+    recorded = tuple(found.values())
     for order in orders:
         for fill in order.fills:
             if fill.at >= began_at:
                 found[fill.fill_id] = fill
-        if order.broker_order_id in recorded or order.updated_at < began_at:
-            continue
-        if order.average_fill_price is not None:
-            total = unlisted_fill(order, known_quantity=0, known_value=ZERO)
+        if order.updated_at >= began_at and order.average_fill_price is not None:
+            of_order = [one for one in recorded if one.broker_order_id == order.broker_order_id]
+            total = unlisted_fill(
+                order,
+                known_quantity=sum(one.quantity for one in of_order),
+                known_value=sum((one.price * one.quantity for one in of_order), ZERO),
+                known_fees=_charged(of_order),
+            )
             found |= {} if total is None else {total.fill_id: total}
     return tuple(found.values())
+
+
+def _charged(fills: Iterable[Fill]) -> dict[str, Decimal]:
+    charged: dict[str, Decimal] = {}
+    for fill in fills:
+        for fee in fill.fees:
+            charged[fee.name] = charged.get(fee.name, ZERO) + fee.amount
+    return charged
 
 
 async def _cash_and_orders(

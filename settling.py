@@ -126,7 +126,8 @@ class _Settlement:
                 f"{delta.sentence}: no whole share is left of ours; sell at the broker"
             )
         price = (held.entry_price * held.quantity / after).quantize(PRECISION)
-        instrument = await self._point.broker.instrument(held.symbol)
+        known = await self._point.broker.instruments((held.symbol,))
+        instrument = known.get(held.symbol)
         await self._adjust(
             held,
             after,

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 
 from brokers.base import Broker
 from brokers.desk import DeskContext, OrderDesk
@@ -18,7 +19,8 @@ from shared.config import Settings
 from shared.database import accounts, reconciliations, records
 from shared.database.connection import Connection, transaction
 from shared.database.reconciliations import RECONCILIATION
-from shared.errors import BrokerUnavailable, FeedUnavailable
+from shared.errors import BrokerUnavailable, ConfigError, FeedUnavailable
+from shared.journal.stops import read_stops
 from shared.models import Account, Environment, Order, Position, SessionHours, Verdict
 from shared.reconciliation import Reconciliation, is_to_be_read_again, reconcile
 from shared.reconciliation_orders import unlisted
@@ -43,6 +45,8 @@ class Standpoint:
     context: DeskContext
     session: SessionHours
     """The session that a verdict is for."""
+    home: Path
+    """The data directory, where the stops are kept beside the database."""
 
     @property
     def agent_id(self) -> str:
@@ -178,7 +182,20 @@ async def _database(
         since=opens - _KEPT_IN_VIEW,
         session_began_at=opens,
         closes=await _closes(point, () if isinstance(positions, Unavailable) else positions),
+        stop_file=_stop_file(point),
     )
+
+
+def _stop_file(point: Standpoint) -> Mapping[str, Decimal | None] | None:
+    """Read the stops that a monitor without its database would go by; None where it could not."""
+    try:
+        file = read_stops(point.home, point.agent_id)
+    except ConfigError as error:
+        logger.warning("stop_file_not_read", why=str(error))
+        return None
+    if file is None or file.database != point.context.database:
+        return None
+    return {stop.symbol: stop.stop_loss for stop in file.stops}
 
 
 async def _closes(point: Standpoint, positions: tuple[Position, ...]) -> Mapping[str, Decimal]:

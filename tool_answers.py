@@ -9,6 +9,7 @@ from typing import assert_never
 from brokers.desk import NotPlaced, Placed, Refused, Submission
 from brokers.drafts import active_stops
 from market.scanner import Candidate
+from shared.database.positions import PositionRecord
 from shared.models import Headline, Order, Position, Quote, Refusal, Side, Snapshot
 from shared.order_life import OrderState
 
@@ -78,11 +79,22 @@ def headlines(seen: Sequence[Headline], now: datetime) -> list[Mapping[str, obje
     ]
 
 
-def position(held: Position, snapshot: Snapshot) -> Mapping[str, object]:
-    """Describe a holding with its profit and the stops that are in force."""
+def position(
+    held: Position, snapshot: Snapshot, record: PositionRecord | None = None
+) -> Mapping[str, object]:
+    """Describe a holding with its profit and the stops that are in force.
+
+    Where none can rest at the broker they are the levels of its `record`; what is not ours has none.
+    """
     stops = active_stops(held.symbol, snapshot)
     protected = sum(stop.remaining_quantity for stop in stops)
     gain = None if held.market_price is None else held.market_price - held.average_price
+    guard: Mapping[str, object] = {
+        "stops": [stop.stop_price for stop in stops],
+        "shares_without_stop": max(Decimal(0), held.quantity - protected),
+    }
+    if not snapshot.stops_rest_at_broker:
+        guard = _guard(held, record)
     return {
         "symbol": held.symbol,
         "quantity": held.quantity,
@@ -90,8 +102,19 @@ def position(held: Position, snapshot: Snapshot) -> Mapping[str, object]:
         "market_price": held.market_price,
         "unrealized_pnl": None if gain is None else gain * held.quantity,
         "unrealized_pct": _percent(gain, held.average_price),
-        "stops": [stop.stop_price for stop in stops],
-        "shares_without_stop": max(Decimal(0), held.quantity - protected),
+        **guard,
+    }
+
+
+def _guard(held: Position, record: PositionRecord | None) -> Mapping[str, object]:
+    """Say what guards a holding where the monitor is the stop."""
+    has_level = record is not None and record.stop_loss is not None
+    guarded = record.quantity if record is not None and has_level else 0
+    return {
+        "stops": [record.stop_loss] if record is not None and has_level else [],
+        "target": None if record is None else record.take_profit,
+        "guarded_by": "the monitor, which sells at these levels; nothing rests at the broker",
+        "shares_without_stop": max(Decimal(0), held.quantity - guarded),
     }
 
 

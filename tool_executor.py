@@ -19,6 +19,7 @@ from lookout import Lookout, Workplace
 from market.indicators import technicals
 from market.patterns import detect
 from market.scanner import ScanOutcome, scan
+from market.session_bars import session_bars
 from market.timeframes import Aggregation, Timeframe, aggregate
 from shared import log
 from shared.agent_loop import ToolCall, ToolOutcome
@@ -159,10 +160,12 @@ class ToolExecutor:
     async def _scan(self, request: tools.ScanMarket) -> Mapping[str, object]:
         place = self._place
         symbols, now = await self._scanned(request.index), place.clock.now()
+        quotes = await place.feed.quotes(symbols)
+        opens = _session_start(place.session, now)
         outcome = scan(
-            quotes=await place.feed.quotes(symbols),
+            quotes=quotes,
             instruments=await self.lookout.instruments(symbols),
-            bars=await place.feed.bars(symbols, start=_session_start(place.session, now), end=now),
+            bars=await session_bars(place.feed, symbols, quotes, start=opens, end=now),
             baselines=await place.feed.baselines(symbols),
             session=place.session,
             now=now,
@@ -215,7 +218,7 @@ class ToolExecutor:
         quote = (await place.feed.quotes((symbol,))).get(symbol)
         if quote is None:
             return {"symbol": symbol, "quote": None, "why": "no quote is known for this symbol"}
-        instrument = await place.broker.instrument(symbol)
+        instrument = (await place.broker.instruments((symbol,))).get(symbol)
         return {
             **tool_answers.quote(quote, place.clock.now(), place.settings.market.currency),
             "tradable": instrument is not None and instrument.tradable,
@@ -275,6 +278,7 @@ class ToolExecutor:
     async def portfolio(self) -> Mapping[str, object]:
         """Describe account, positions, open orders and what is left of the day's limits."""
         snapshot = await self.look()
+        ours = {record.symbol: record for record in await self.lookout.open_positions()}
         account, limits = snapshot.account, self._place.settings.limits
         result = _session_result(account, snapshot.session_start_equity)
         return {
@@ -289,7 +293,10 @@ class ToolExecutor:
             ),
             "trading_state": snapshot.state,
             "state_reasons": list(snapshot.halts),
-            "positions": [tool_answers.position(held, snapshot) for held in snapshot.positions],
+            "positions": [
+                tool_answers.position(held, snapshot, ours.get(held.symbol))
+                for held in snapshot.positions
+            ],
             "open_orders": [tool_answers.order(order) for order in snapshot.open_orders],
             "unresolved_orders": list(snapshot.unresolved),
         }
@@ -304,6 +311,7 @@ class ToolExecutor:
                 limit_price=request.entry_price,
                 stop_loss=request.stop_loss,
                 take_profit=request.take_profit,
+                capabilities=self._place.broker.capabilities,
             )
             refusals = await self.orders.advise_entry(draft)
         reasons = [reason for refusal in refusals for reason in tool_answers.refusal(refusal)]
@@ -323,6 +331,7 @@ class ToolExecutor:
                 limit_price=_limit_price(request),
                 stop_loss=request.stop_loss,
                 take_profit=request.take_profit,
+                capabilities=self._place.broker.capabilities,
             )
             submissions = (await self.orders.enter(draft, why=request.reason),)
         return {"currency": self._place.context.currency, **tool_answers.trade(submissions)}

@@ -115,13 +115,13 @@ class GetQuote(Tool):
 
 
 class GetPortfolio(Tool):
-    """Read cash, equity, today's result, positions with their profit, and open orders with their stops."""
+    """Read cash, equity, today's result, positions with their profit and stops, and open orders."""
 
 
 class ExecuteTrade(Tool):
     """Ask for an order. Code outside your reach checks it against every limit and either places it or
     answers with all reasons against it. A buy opens a position and needs a stop loss and a take profit,
-    which rest at the broker from then on. A sell reduces a position that is held."""
+    which guard it from then on, at the broker or by a monitor. A sell reduces a position that is held."""
 
     symbol: Symbol
     """Ticker in capitals."""
@@ -197,9 +197,9 @@ class CheckRisk(Tool):
     entry_price: Price
     """Limit price that would be asked for."""
     stop_loss: Price
-    """Stop that would rest."""
+    """Stop that would guard it."""
     take_profit: Price
-    """Target that would rest."""
+    """Target at which it would be sold."""
 
 
 class ClosePosition(Tool):

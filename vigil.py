@@ -18,10 +18,10 @@ from guard import Guard
 from shared import log
 from shared.agent_lock import hold_agent, tell_of_ended
 from shared.clock import SystemClock
+from shared.config import MonitorSettings
 from shared.cycle_journal import CycleJournal
 from shared.cycle_record import CycleRecord
-from shared.database import accounts, monitor, orders, records
-from shared.database.connection import Connection
+from shared.database import accounts, monitor, orders
 from shared.database.cycles import CycleStart
 from shared.database.fences import Role
 from shared.errors import (
@@ -40,6 +40,7 @@ from shared.prices import PRICE_FILE, load_prices
 from shared.prompts import Prompts
 from shared.second_opinion import Reviewer
 from shared.version import code_version
+from silence import Silence
 from stage import Watch
 from watch_parts import Means, Shift, Tally
 from workplace import open_workplace
@@ -74,6 +75,8 @@ class Vigil:
         self._journal: CycleJournal | None = None
         self._defects: int = 0
         self._is_over: bool = False
+        self._silence: Silence = Silence(stage=watch.stage, settings=settings)
+        self._guarded_until: datetime | None = None
         self._blind: BlindGuard = BlindGuard(
             settings=settings, stage=watch.stage, home=watch.stage.home
         )
@@ -177,8 +180,11 @@ class Vigil:
             place=place,
             calendar=stage.calendar,
             reviewer=self._reviewer(stack, books, cycle_id),
-            review_system=Prompts(settings).review_system(),
+            review_system=Prompts(
+                settings, stops_rest_at_broker=place.broker.capabilities.has_stops
+            ).review_system(),
             passes=self._tally.passes,
+            guarded_until=self._guarded_until,
         )
         return Shift(guard=guard, books=books, sender=sender)
 
@@ -187,7 +193,7 @@ class Vigil:
         if self._cycle_id is not None:
             return self._cycle_id
         stage, means = self._watch.stage, self._means
-        await self._tell_of_silence(books.connection)
+        await self._silence.tell_of_the_past(books.connection)
         cycle_id = await name_cycle(books, self._agent_id, Mode.MONITOR, stage)
         await self._record(books, cycle_id).start(
             CycleStart(
@@ -208,26 +214,6 @@ class Vigil:
         )
         self._cycle_id = cycle_id
         return cycle_id
-
-    async def _tell_of_silence(self, trading: Connection) -> None:
-        """A monitor that was silent for long in this session is an alarm, though it is back."""
-        stage, now = self._watch.stage, self._now
-        last = await monitor.last_beat(trading, self._agent_id)
-        if last is None or not stage.session.is_open(now):
-            return
-        silent = now - max(last.beat_at, stage.session.opens_at)
-        if silent.total_seconds() > self._settings_silence:
-            await records.queue_alert(
-                trading,
-                agent_id=self._agent_id,
-                cycle_id=None,
-                severity="warning",
-                subject=f"nobody watched for {silent.total_seconds():.0f} seconds",
-                body=f"The position monitor was silent from {last.beat_at.isoformat()} on, and watches"
-                " again. Stops rested at the broker meanwhile.",
-                dedupe_key=f"monitor-back-{last.beat_at.isoformat()}",
-                at=now,
-            )
 
     async def _pass(self, shift: Shift) -> bool:
         """Make one pass; say whether it could look at everything."""
@@ -255,6 +241,7 @@ class Vigil:
         self._tally.problem = why
         self._is_well()
         await monitor.note_trouble(shift.trading, agent_id=self._agent_id, problem=why)
+        await self._silence.tell_of_blindness(shift.trading, why)
         return False
 
     async def _rest(self, shift: Shift, until: datetime, *, beats: bool) -> None:
@@ -309,6 +296,7 @@ class Vigil:
         self._tally.blind_passes += 1
         try:
             done = await self._blind.make_pass()
+            self._guarded_until = self._now
             self._tally.problem = f"{lost}; {done}"
         except (BrokerUnavailable, ConfigError) as error:
             logger.exception("nothing_guarded")
@@ -317,20 +305,21 @@ class Vigil:
         await self._means.cry()
         self._is_over = self._once
         if not self._ends():
-            await self._sleep(
-                self._means.configuration.settings.monitor.check_seconds_without_stops
-            )
+            await self._sleep(self._settings.check_seconds_without_stops)
 
     async def _without_broker(self, error: BrokerUnavailable) -> None:
         """Wait before the broker is tried again; the monitor counts as silent meanwhile."""
         logger.warning("broker_away", why=str(error))
         self._tally.problem = str(error)
         self._is_well()
+        with suppress(DatabaseUnavailable):  # then the next pass finds it away, and says so
+            async with AsyncExitStack() as stack:
+                trading = (await self._means.open_databases(stack)).trading
+                await self._silence.tell_of_blindness(trading, str(error))
+                await self._means.tell(trading, self._now)
         self._is_over = self._once
         if not self._ends():
-            await self._sleep(
-                self._means.configuration.settings.monitor.check_seconds_without_stops
-            )
+            await self._sleep(self._settings.check_seconds_without_stops)
 
     async def _account_id(self, shift: Shift) -> str:
         pin = await accounts.pinned_account(shift.trading, self._agent_id)
@@ -396,8 +385,8 @@ class Vigil:
         return self._watch.stage.clock.now()
 
     @property
-    def _settings_silence(self) -> float:
-        return self._means.configuration.settings.monitor.silence_alarm_seconds
+    def _settings(self) -> MonitorSettings:
+        return self._means.configuration.settings.monitor
 
     def _ends(self) -> bool:
         return self._is_over or self._why_it_ends() is not None
@@ -436,6 +425,7 @@ class Vigil:
                 "passes": tally.passes,
                 "naked_seconds": tally.naked_seconds,
                 "left": list(dict.fromkeys(tally.left)),
+                "odd_lots": list(tally.odd_lots),
                 "told_to_end": self._told_to_end.is_set(),
             },
         )

@@ -49,11 +49,13 @@ class Tally:
     orders: int = 0
     fills: int = 0
     left: list[str] = field(default_factory=list[str])
+    odd_lots: tuple[str, ...] = ()
+    """Symbols of which less than a lot was held in the last pass, which no order can sell."""
     alerts: list[str] = field(default_factory=list[str])
     problem: str | None = None
     """Of the last pass."""
     naked_seconds: float = 0.0
-    """How long shares were without a stop in this session so far."""
+    """How long shares had no stop in force in this session so far, or nobody to be it."""
 
     def add(self, made: Pass) -> None:
         """Count a pass."""
@@ -62,6 +64,7 @@ class Tally:
         self.orders += made.orders
         self.fills += made.fills
         self.left += made.left
+        self.odd_lots = made.odd_lots
         self.alerts += [subject for subject in made.alerts if subject not in self.alerts]
         self.problem = made.problem
 

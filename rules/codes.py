@@ -19,8 +19,10 @@ class Code(StrEnum):
     BUDGET = "BUDGET"
     ACCOUNT = "ACCOUNT"
     SYMBOL_NOT_TRADABLE = "SYMBOL_NOT_TRADABLE"
+    LOT_OR_TICK_IN_DOUBT = "LOT_OR_TICK_IN_DOUBT"
     SESSION_CLOSED = "SESSION_CLOSED"
     BROKER_CLOSED = "BROKER_CLOSED"
+    OTHER_HOURS = "OTHER_HOURS"
     CLOCK_DRIFT = "CLOCK_DRIFT"
     TOO_EARLY = "TOO_EARLY"
     TOO_LATE = "TOO_LATE"
@@ -40,6 +42,7 @@ class Code(StrEnum):
     TARGET_WRONG_SIDE = "TARGET_WRONG_SIDE"
     REWARD_TO_RISK = "REWARD_TO_RISK"
     OPPOSITE_ORDER = "OPPOSITE_ORDER"
+    ALREADY_HELD = "ALREADY_HELD"
     POSITION_VALUE = "POSITION_VALUE"
     POSITION_SHARE = "POSITION_SHARE"
     POSITION_COUNT = "POSITION_COUNT"
@@ -61,15 +64,17 @@ MEANINGS: Mapping[Code, str] = {
     Code.MODE: "a position would be opened in another mode than trade",
     Code.TRADING_STATE: "the agent is reducing or halted",
     Code.UNRESOLVED_ORDER: "the outcome of an earlier order, or of a cancel in the symbol, is not known",
-    Code.MONITOR_SILENT: "the position monitor has not made a pass lately",
+    Code.MONITOR_SILENT: "the position monitor has not made a pass lately, or need not where it is the only stop",
     Code.RECONCILIATION: "broker and records disagree about what is held",
     Code.NO_VERDICT: "broker and records were not compared this session, or the broker was unreadable",
     Code.SYMBOL_LOCKED: "what was found about the symbol waits for a person",
     Code.BUDGET: "what is left of the day's budget is kept for exits",
     Code.ACCOUNT: "the account is live, blocked, without equity, or in another currency",
     Code.SYMBOL_NOT_TRADABLE: "the symbol is unknown, an index, or not tradable",
+    Code.LOT_OR_TICK_IN_DOUBT: "what the broker says of lot or tick contradicts what is known; exits go on",
     Code.SESSION_CLOSED: "the exchange is not in continuous trading",
     Code.BROKER_CLOSED: "the broker says that the exchange is closed when it should be open, or an entry cannot learn it",
+    Code.OTHER_HOURS: "calendar and broker disagree about how much of the date is traded",
     Code.CLOCK_DRIFT: "this machine's clock and the broker's lie too far apart",
     Code.TOO_EARLY: "the session, or its part after lunch, has only just begun",
     Code.TOO_LATE: "the session, or its part before lunch, is about to end",
@@ -81,7 +86,7 @@ MEANINGS: Mapping[Code, str] = {
     Code.QUANTITY: "the quantity is not above 0",
     Code.LOT_SIZE: "the quantity is not a multiple of the lot",
     Code.TICK_SIZE: "a price is not a positive multiple of the tick",
-    Code.STOP_MISSING: "an entry has no stop that will rest at the broker",
+    Code.STOP_MISSING: "an entry has no stop that will rest at the broker or, where none can, that the monitor guards",
     Code.STOP_WRONG_SIDE: "the stop is not below the entry and the bid",
     Code.STOP_TOO_NEAR: "the stop is fewer ticks away than it has to be",
     Code.STOP_TOO_WIDE: "the stop is further away than it may be",
@@ -89,6 +94,7 @@ MEANINGS: Mapping[Code, str] = {
     Code.TARGET_WRONG_SIDE: "the target is not above the entry",
     Code.REWARD_TO_RISK: "the target is too near for the distance to the stop",
     Code.OPPOSITE_ORDER: "a sale of the symbol rests, so a purchase would be a wash trade",
+    Code.ALREADY_HELD: "the symbol is held or on order where no stop rests, and its one stop is that of its first entry",
     Code.POSITION_VALUE: "the position would be too large, pending buys included",
     Code.POSITION_SHARE: "the position would be too large a share of equity",
     Code.POSITION_COUNT: "too many positions would be open or on order",

@@ -24,6 +24,13 @@ def symbol_is_tradable(case: Case) -> Iterator[Reason]:
         )
 
 
+def lot_and_tick_are_certain(case: Case) -> Iterator[Reason]:
+    """Nothing is bought by a lot or a tick that something contradicts; what is held can still be sold."""
+    instrument = case.instrument
+    if instrument is not None and instrument.doubt is not None:
+        yield reason(Code.LOT_OR_TICK_IN_DOUBT, f"{instrument.symbol}: {instrument.doubt}")
+
+
 def quote_is_fresh_and_two_sided(case: Case) -> Iterator[Reason]:
     """A quote that is missing, one-sided, crossed, halted, old or from the future is none."""
     symbol, quote = case.request.symbol, case.quote

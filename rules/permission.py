@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from rules.case import Case, reason
 from rules.codes import Code
+from shared import trading_day
 from shared.models import (
     Environment,
     Mode,
@@ -65,6 +66,12 @@ def somebody_watches(case: Case) -> Iterator[Reason]:
     """What is bought has to be watched; a monitor that fell silent watches nothing."""
     within, last = case.snapshot.check_needed_within_seconds, case.snapshot.last_check_at
     if within is None:
+        if not case.snapshot.stops_rest_at_broker:
+            yield reason(
+                Code.MONITOR_SILENT,
+                "no stop rests at this broker, so somebody has to watch, and"
+                " monitor.entries_need_a_check_within_seconds lets nobody",
+            )
         return
     if last is None:
         yield reason(Code.MONITOR_SILENT, "the position monitor has never made a pass")
@@ -156,6 +163,14 @@ def broker_says_that_it_is_open(case: Case) -> Iterator[Reason]:
     yield from exchange_is_not_known_to_be_closed(case)
     if case.snapshot.market_is_open is None:
         yield reason(Code.BROKER_CLOSED, "the broker does not say whether the exchange is open")
+
+
+def broker_keeps_the_same_hours(case: Case) -> Iterator[Reason]:
+    """A half day that only one of the two knows of would leave what is bought without a close."""
+    session = case.snapshot.session
+    differs = None if session is None else trading_day.differs(session, case.snapshot.broker_day)
+    if differs is not None:
+        yield reason(Code.OTHER_HOURS, differs)
 
 
 def clocks_agree(case: Case) -> Iterator[Reason]:

@@ -8,10 +8,20 @@ from shared.models import OrderClass, Reason
 
 
 def stop_is_below(case: Case) -> Iterator[Reason]:
-    """A stop that rests, below what is paid and below what a sale would bring now."""
+    """A stop below what is paid and below what a sale would bring now, which rests where stops can.
+
+    Where none can it is a level for the monitor, and an order that claims to bring it along is refused.
+    """
     stop, price, quote = case.request.stop_loss, case.price, case.quote
-    if stop is None or case.request.order_class is not OrderClass.BRACKET:
-        yield reason(Code.STOP_MISSING, "an entry needs a stop loss that rests at the broker")
+    if case.snapshot.stops_rest_at_broker:
+        wanted, what = OrderClass.BRACKET, "a stop loss that rests at the broker"
+    else:
+        wanted, what = (
+            OrderClass.SIMPLE,
+            "a stop loss for the monitor, since none rests at the broker",
+        )
+    if stop is None or case.request.order_class is not wanted:
+        yield reason(Code.STOP_MISSING, f"an entry needs {what}")
         return
     if price is not None and stop >= price:
         yield reason(Code.STOP_WRONG_SIDE, f"the stop must be below the entry {price}, was {stop}")

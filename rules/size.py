@@ -27,6 +27,17 @@ def no_sale_rests(case: Case) -> Iterator[Reason]:
             return
 
 
+def nothing_is_added_without_a_stop(case: Case) -> Iterator[Reason]:
+    """Where no stop rests a position has one level, that of its first entry: more would not have its own."""
+    if case.snapshot.stops_rest_at_broker:
+        return
+    held, symbol = case.snapshot.position(case.request.symbol), case.request.symbol
+    if (held is not None and held.quantity) or pending_buys(case, symbol):
+        yield reason(
+            Code.ALREADY_HELD, f"{symbol} is held or on order, and is not added to at this broker"
+        )
+
+
 def position_value_is_within(case: Case) -> Iterator[Reason]:
     """In money, and as a share of equity."""
     if case.price is None:

@@ -16,9 +16,12 @@ FOLDER = PROJECT / "config" / "prompts"
 class Prompts:
     """All prompts of one agent; a name that a template uses and nobody gives is an error."""
 
-    def __init__(self, settings: Settings, folder: Path = FOLDER) -> None:
-        """Read templates from `folder` on demand."""
+    def __init__(
+        self, settings: Settings, folder: Path = FOLDER, *, stops_rest_at_broker: bool = True
+    ) -> None:
+        """Read templates from `folder` on demand; where no stop rests at the broker they say so."""
         self._settings: Settings = settings
+        self._stops_rest: bool = stops_rest_at_broker
         self._environment: Environment = Environment(
             loader=FileSystemLoader(folder),
             undefined=StrictUndefined,
@@ -31,19 +34,24 @@ class Prompts:
         """Render what stays the same in every cycle of this agent, so that it can be cached."""
         settings = self._settings
         return self._environment.get_template("system.md").render(
-            agent=settings.agent, market=settings.market, limits=settings.limits
+            agent=settings.agent,
+            market=settings.market,
+            limits=settings.limits,
+            stops_rest_at_broker=self._stops_rest,
         )
 
     def review_system(self) -> str:
         """Render what a model is told that is asked for a second opinion about an open position."""
         settings = self._settings
         return self._environment.get_template("second_opinion.md").render(
-            agent=settings.agent, market=settings.market
+            agent=settings.agent, market=settings.market, stops_rest_at_broker=self._stops_rest
         )
 
     def first_message(self, mode: Mode, values: Mapping[str, object]) -> str:
         """Render what this cycle is told at its start."""
-        return self._environment.get_template(f"{mode}.md").render(values)
+        return self._environment.get_template(f"{mode}.md").render(
+            {"stops_rest_at_broker": self._stops_rest, **values}
+        )
 
 
 def prompt_hash(*texts: str) -> str:

@@ -89,13 +89,15 @@ def _external_orders(database: DatabaseView, listed: tuple[Order, ...]) -> Itera
 
 
 def stop_deltas(database: DatabaseView, broker: BrokerView) -> Iterator[Delta]:
-    """Every share of ours that the broker has must be covered by a stop in force."""
+    """Every share of ours that the broker has must be covered by a stop in force.
+
+    Where none can rest the monitor is the stop: it needs a level, in the database and in the file beside it.
+    """
     orders, positions = broker.orders, broker.positions
-    if (
-        isinstance(orders, Unavailable)
-        or isinstance(positions, Unavailable)
-        or not broker.has_stops
-    ):
+    if not broker.has_stops:
+        yield from _levels(database)
+        return
+    if isinstance(orders, Unavailable) or isinstance(positions, Unavailable):
         return
     for ours in database.positions:
         name = same_symbol(ours.symbol)
@@ -116,6 +118,25 @@ def stop_deltas(database: DatabaseView, broker: BrokerView) -> Iterator[Delta]:
                 expected=needed,
                 shown=Decimal(covered),
             )
+
+
+def _levels(database: DatabaseView) -> Iterator[Delta]:
+    """Find the positions for whose stop the monitor, or the monitor without its database, has no level."""
+    for ours in database.positions:
+        file = database.stop_file
+        if ours.stop_loss is None:
+            what = "no stop level is known, so nothing guards it at a broker without stops"
+        elif file is None or ours.symbol not in file:
+            what = f"its stop {ours.stop_loss} is not in the file beside the database"
+        elif file[ours.symbol] != ours.stop_loss:
+            what = (
+                f"its stop is {ours.stop_loss}, in the file beside the database {file[ours.symbol]}"
+            )
+        else:
+            continue
+        yield Delta(
+            kind=DeltaKind.STOP_MISSING, symbol=ours.symbol, sentence=f"{ours.symbol}: {what}"
+        )
 
 
 def stops_in_force(orders: tuple[Order, ...]) -> Iterator[Order]:

@@ -96,6 +96,8 @@ class OurPosition:
     entry_price: Decimal
     held_overnight: bool = False
     """Whether it was opened before the session."""
+    stop_loss: Decimal | None = None
+    """The level at which it is left."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +152,8 @@ class DatabaseView:
     last_prices: Mapping[str, Decimal] = field(default_factory=dict[str, Decimal])
     """What each symbol was last seen at, where that is known."""
     pin: Pin | None = None
+    stop_file: Mapping[str, Decimal | None] | None = None
+    """Stops by symbol as the file beside the database has them; None where it cannot be read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

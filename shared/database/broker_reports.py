@@ -10,8 +10,10 @@ from typing import assert_never
 
 from shared.database.connection import (
     Connection,
+    Row,
     Statement,
     execute,
+    fetch,
     fetch_one,
     fetch_row,
     transaction,
@@ -71,7 +73,15 @@ async def _take_in(
     if contradiction is not None:
         await _note_contradiction(connection, known, report, contradiction)
         return (), (contradiction,)
-    fills = await _keep_fills(connection, known, report)
+    filled = await fetch_one(connection, Q["filled_so_far"].bind(order_id=known.order_id))
+    contradiction = _contradiction_of_totals(known, report.order, filled["quantity"])
+    if contradiction is not None:
+        await _note_contradiction(connection, known, report, contradiction)
+        if report.order.status.is_open or report.order.filled_quantity > filled["quantity"]:
+            return (), (contradiction,)
+        # an order that is over trades no more, whatever became of its fills: a sale may be asked for again
+        return (), (contradiction, *await _take_in_state(connection, known, report))
+    fills = await _keep_fills(connection, known, report, filled)
     contradictions = await _take_in_state(connection, known, report)
     for leg in report.order.legs:
         of_parent = replace(leg, parent_order_id=report.order.broker_order_id)
@@ -135,11 +145,14 @@ async def _adopt_leg(connection: Connection, report: _Report) -> OrderRecord | N
 
 
 async def _keep_fills(
-    connection: Connection, known: OrderRecord, report: _Report
+    connection: Connection, known: OrderRecord, report: _Report, filled: Row
 ) -> tuple[Fill, ...]:
-    filled = await fetch_one(connection, Q["filled_so_far"].bind(order_id=known.order_id))
+    charged = await fetch(connection, Q["fees_so_far"].bind(order_id=known.order_id))
     derived = unlisted_fill(
-        report.order, known_quantity=filled["quantity"], known_value=filled["value"]
+        report.order,
+        known_quantity=filled["quantity"],
+        known_value=filled["value"],
+        known_fees={row["name"]: row["amount"] for row in charged},
     )
     reported = (*report.order.fills, *(() if derived is None else (derived,)))
     new = tuple([fill for fill in reported if await _keep_fill(connection, known, fill, report)])
@@ -264,6 +277,30 @@ def _identity_contradiction(known: OrderRecord, order: Order) -> str | None:
         return None
     name = known.client_order_id or known.broker_order_id
     return f"order {name} is {' '.join(ours)}, the broker reports {' '.join(theirs)}"
+
+
+def _contradiction_of_totals(known: OrderRecord, order: Order, filled: int) -> str | None:
+    """Return why the totals of an order that lists no fills cannot be taken in, or None.
+
+    A total that falls takes fills back; none is booked back, what is held is for the broker to say. A
+    total without an average price cannot be booked before there is one. Reads that lag say nothing new.
+    """
+    name = known.client_order_id or known.broker_order_id
+    if order.fills:
+        return None
+    if order.filled_quantity > filled and order.average_fill_price is None:
+        return (
+            f"order {name} has {order.filled_quantity} filled shares and no average price, so"
+            f" {order.filled_quantity - filled} of them are not booked yet"
+        )
+    last = known.broker_updated_at
+    is_news = last is None or order.updated_at > last
+    if order.filled_quantity < filled and (is_news or not order.status.is_open):
+        return (
+            f"order {name} had {filled} filled shares, the broker now reports"
+            f" {order.filled_quantity}: {filled - order.filled_quantity} were taken back"
+        )
+    return None
 
 
 def _purpose_of_leg(order_type: OrderType) -> OrderPurpose:

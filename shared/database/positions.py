@@ -171,6 +171,12 @@ async def to_account_for(
     return _records(await fetch(connection, statement))
 
 
+async def opened_without_legs(connection: Connection, agent_id: str) -> frozenset[int]:
+    """Return which open positions were entered where no stop can rest: the monitor is their stop."""
+    rows = await fetch(connection, Q["opened_without_legs"].bind(agent_id=agent_id))
+    return frozenset(row["position_id"] for row in rows)
+
+
 async def realized_pnl(connection: Connection, agent_id: str, since: datetime) -> Decimal:
     """Return the profit after fees that the fills since then realised, partial exits included."""
     statement = Q["realized_pnl"].bind(agent_id=agent_id, since=since)

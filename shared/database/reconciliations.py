@@ -36,6 +36,7 @@ async def read_view(
     since: datetime,
     session_began_at: datetime,
     closes: Mapping[str, Decimal],
+    stop_file: Mapping[str, Decimal | None] | None = None,
 ) -> DatabaseView:
     """Return what the database knows; `closes` stand in for prices that the monitor has not seen.
 
@@ -54,6 +55,7 @@ async def read_view(
                 quantity=record.quantity,
                 entry_price=record.entry_price,
                 held_overnight=record.opened_at < session_began_at,
+                stop_loss=record.stop_loss,
             )
             for record in held
         ),
@@ -63,6 +65,7 @@ async def read_view(
         settled=frozenset(row["mark"] for row in marks),
         last_prices={**closes, **{row["symbol"]: row["last_price"] for row in seen}},
         pin=await accounts.pinned_account(connection, agent_id),
+        stop_file=stop_file,
     )
 
 

@@ -158,7 +158,7 @@ _PAGES: Mapping[Command, Callable[[Content, Console], None]] = {
 
 _POSITION = (
     "symbol", "quantity", "entry_price", "stop_loss", "take_profit", "resting_stops",
-    "shares_without_stop", "opened_at", "entry_reason",
+    "shares_without_stop", "guarded_by", "opened_at", "entry_reason",
 )  # fmt: skip
 _LIVE_POSITION = ("symbol", "quantity", "available", "average_price", "market_price")
 _UNRESOLVED = ("client_order_id", "symbol", "side", "quantity", "status", "created_at")

@@ -8,8 +8,9 @@ from typing import Any
 from pydantic import SecretStr
 
 from shared import trading_state
-from shared.database import claude_calls, history, orders, positions, records
+from shared.database import claude_calls, history, monitor, orders, positions, records
 from shared.database.connection import Connection
+from shared.database.monitor import Beat
 from shared.database.orders import OrderRecord, PositionRecord
 from shared.errors import BrokerUnavailable, Busy
 from shared.models import Mode, OrderType, Side
@@ -37,7 +38,7 @@ async def status(place: Place, arguments: Arguments) -> Report:
             "state_reasons": found.reasons,
             "account": await history.latest_equity(trading, agent_id),
             "live": await _live(place) if arguments.live else None,
-            "positions": _positions(held, await orders.open_orders(trading, agent_id)),
+            "positions": await _positions(trading, agent_id, held),
             "today": {
                 "since": since,
                 "realized_pnl": await positions.realized_pnl(trading, agent_id, since),
@@ -120,14 +121,24 @@ def _summary(content: dict[str, Any]) -> str:
     return ", ".join(said)
 
 
-def _positions(
-    held: Sequence[PositionRecord], resting: Sequence[OrderRecord]
+async def _positions(
+    trading: Connection, agent_id: str, held: Sequence[PositionRecord]
 ) -> list[dict[str, object]]:
-    return [_position(record, resting) for record in held]
+    resting = await orders.open_orders(trading, agent_id)
+    plain = await positions.opened_without_legs(trading, agent_id)
+    beat = await monitor.last_beat(trading, agent_id)
+    return [
+        _position(record, resting, beat, is_plain=record.position_id in plain) for record in held
+    ]
 
 
-def _position(record: PositionRecord, resting: Sequence[OrderRecord]) -> dict[str, object]:
-    """Describe a holding by our fills, with the stops that rest for it as far as is known."""
+def _position(
+    record: PositionRecord, resting: Sequence[OrderRecord], beat: Beat | None, *, is_plain: bool
+) -> dict[str, object]:
+    """Describe a holding by our fills, with the stops that rest for it as far as is known.
+
+    One that was opened where no stop can rest is guarded by the monitor, as long as that has its level.
+    """
     sales = [one for one in resting if (one.symbol, one.side) == (record.symbol, Side.SELL)]
     stops = [one for one in sales if one.order_type is OrderType.STOP]
     covered = sum(stop.quantity - stop.filled_quantity for stop in stops)
@@ -139,9 +150,19 @@ def _position(record: PositionRecord, resting: Sequence[OrderRecord]) -> dict[st
         "stop_loss": record.stop_loss,
         "take_profit": record.take_profit,
         "resting_stops": [stop.stop_price for stop in stops],
-        "shares_without_stop": max(0, record.quantity - covered),
+        "shares_without_stop": 0
+        if is_plain and record.stop_loss is not None
+        else max(0, record.quantity - covered),
+        "guarded_by": _guard(beat) if is_plain else "the broker",
         "entry_reason": record.entry_reason,
     }
+
+
+def _guard(beat: Beat | None) -> str:
+    """Say when the monitor, which is the stop, looked last."""
+    if beat is None or beat.passed_at is None:
+        return "NOBODY: the monitor has never made a pass"
+    return f"the monitor, last pass {beat.passed_at:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _brief(order: OrderRecord) -> dict[str, object]:

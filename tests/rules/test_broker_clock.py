@@ -1,13 +1,14 @@
 """What the broker's clock says against ours and the calendar's: no new risk where they differ, no sale in a closure."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 import safety
 from rules.codes import Code
-from shared.models import OrderPurpose, OrderRequest, Refusal, Snapshot
-from tests.builders import CLOSE, NOW, entry, limits, position, quote, sale, snapshot
+from shared.models import OrderPurpose, OrderRequest, Refusal, Snapshot, TradingDay
+from tests.builders import CLOSE, NOW, entry, instrument, limits, position, quote, sale, snapshot
 
 
 def codes(request: OrderRequest, world: Snapshot, **bounds: object) -> tuple[str, ...]:
@@ -40,6 +41,28 @@ def test_how_far_they_may_differ_is_a_limit() -> None:
 @pytest.mark.parametrize("drift", [1800.0, -1800.0, None])
 def test_a_wrong_clock_keeps_nobody_in_a_position(drift: float | None) -> None:
     assert codes(sale(), snapshot(positions=(position(),), clock_drift_seconds=drift)) == ()
+
+
+@pytest.mark.parametrize("day", [TradingDay.MORNING, TradingDay.AFTERNOON, TradingDay.NONE])
+def test_an_entry_needs_a_broker_that_keeps_the_calendars_hours(day: TradingDay) -> None:
+    assert codes(entry(), snapshot(broker_day=day)) == (Code.OTHER_HOURS,)
+    assert codes(sale(), snapshot(positions=(position(),), broker_day=day)) == ()
+
+
+@pytest.mark.parametrize("day", [TradingDay.WHOLE, None])
+def test_a_broker_that_agrees_or_says_nothing_is_no_reason(day: TradingDay | None) -> None:
+    assert codes(entry(), snapshot(broker_day=day)) == ()
+
+
+def test_a_doubtful_tick_keeps_entries_back_and_nobody_in_a_position() -> None:
+    doubtful = replace(instrument(), doubt="by the broker the tick is 0.01, by the table 0.05")
+    world = snapshot(positions=(position(),), instruments={"ACME": doubtful})
+    verdict = safety.review(entry(), world, limits(), world.taken_at)
+
+    assert isinstance(verdict, Refusal)
+    assert "by the broker the tick is 0.01" in str(verdict)
+    assert Code.LOT_OR_TICK_IN_DOUBT in verdict.codes
+    assert codes(sale(), world) == ()
 
 
 @pytest.mark.parametrize("is_open", [False, None])

@@ -88,6 +88,19 @@ def test_a_close_says_whether_what_is_left_is_sold_by_rule() -> None:
     assert "sold by rule" not in may
 
 
+def test_where_no_stop_rests_at_the_broker_nobody_is_told_that_one_does() -> None:
+    prompts = Prompts(PAPER, stops_rest_at_broker=False)
+    system, review = prompts.system(), prompts.review_system()
+    close = prompts.first_message(Mode.CLOSE, TOLD | {"may_hold": True, "past": "over lunch"})
+
+    assert "nothing of them rests at the broker" in system
+    assert "nothing is bought while the monitor is silent" in system
+    assert "a stop that the rules watch limits" in review
+    assert "held over lunch; nothing guards them while the exchange is closed" in close
+    assert "they rest at the broker" in Prompts(PAPER).system()
+    assert "a live stop limits" in Prompts(PAPER).review_system()
+
+
 @pytest.mark.parametrize("mode", SLOT_MODES)
 def test_a_name_that_nobody_gives_is_an_error_and_not_a_blank(mode: Mode) -> None:
     for name in ("cycle_id", "market_state"):

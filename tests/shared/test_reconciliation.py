@@ -85,6 +85,16 @@ def protected(**changes: Any) -> tuple[DatabaseView, BrokerView]:
     )
 
 
+def watched(
+    known: DatabaseView,
+    stop_loss: Decimal | None = Decimal(98),
+    file: dict[str, Decimal | None] | None = {"ACME": Decimal(98)},  # noqa: B006 (never changed)
+) -> DatabaseView:
+    """The same at a broker without stops: a level, and the file beside the database that has it."""
+    position = replace(known.positions[0], stop_loss=stop_loss)
+    return replace(known, orders=(), positions=(position,), stop_file=file)
+
+
 def kinds(found: Reconciliation) -> list[DeltaKind]:
     return [delta.kind for delta in found.deltas]
 
@@ -258,7 +268,29 @@ class TestStops:
     def test_are_not_asked_for_where_there_are_none(self) -> None:
         known, said = protected(orders=(), has_stops=False)
 
-        assert differences(replace(known, orders=()), said) == []
+        assert differences(watched(known), said) == []
+
+    @pytest.mark.parametrize(
+        ("stop_loss", "file", "sentence"),
+        [
+            (None, {"ACME": None}, "no stop level is known"),
+            (Decimal(98), None, "its stop 98 is not in the file"),
+            (Decimal(98), {}, "its stop 98 is not in the file"),
+            (
+                Decimal(98),
+                {"ACME": Decimal(97)},
+                "its stop is 98, in the file beside the database 97",
+            ),
+        ],
+    )
+    def test_that_no_monitor_knows_lock_where_there_are_none(
+        self, stop_loss: Decimal | None, file: dict[str, Decimal | None] | None, sentence: str
+    ) -> None:
+        known, said = protected(orders=(), has_stops=False)
+        found = reconcile(watched(known, stop_loss, file), said, NOW)
+
+        assert (kinds(found)[-1], found.locked) == (Kind.STOP_MISSING, ("ACME",))
+        assert sentence in found.deltas[-1].sentence
 
 
 class TestOrders:

@@ -108,7 +108,7 @@ WHERE agent_id = :agent_id
 ORDER BY priority, symbol;
 
 -- name: naked_since
--- Sum the times since then in which shares of an agent had no stop in force.
+-- Sum the times since then in which shares of an agent had no stop in force, or nobody to be it.
 SELECT
     count(*) AS spells,
     coalesce(sum(extract(EPOCH FROM coalesce(ended_at, :now) - began_at)), 0) AS seconds

@@ -34,6 +34,15 @@ SELECT
 FROM fills
 WHERE order_id = :order_id;
 
+-- name: fees_so_far
+-- Sum up the charges on the fills of an order, each kind for itself.
+SELECT fill_fees.name, sum(fill_fees.amount) AS amount
+FROM fill_fees
+JOIN fills USING (fill_key)
+WHERE fills.order_id = :order_id
+GROUP BY fill_fees.name
+ORDER BY fill_fees.name;
+
 -- name: unbooked_fills
 -- List fills of a symbol that belong to no position yet, in the order in which they happened.
 SELECT fills.*, coalesce(charges.amount, 0) AS fees
@@ -148,6 +157,17 @@ WHERE agent_id = :agent_id
         )
     )
 ORDER BY position_id;
+
+-- name: opened_without_legs
+-- List the open positions whose entry brought no stop along as an order of its own.
+SELECT DISTINCT positions.position_id
+FROM positions
+INNER JOIN orders ON orders.position_id = positions.position_id
+WHERE positions.agent_id = :agent_id
+    AND positions.status = 'open'
+    AND orders.order_purpose = 'entry'
+    AND orders.order_class = 'simple'
+ORDER BY positions.position_id;
 
 -- name: realized_pnl
 -- Sum up the profit after fees that the fills since then realised.
