@@ -217,9 +217,13 @@ async def ping_of_failure(configuration: Configuration, environ: Mapping[str, st
 
 def _endpoints(configuration: Configuration) -> tuple[str, ...]:
     """List the addresses of brokers and databases that a run reaches; the stand-in may decide on loopback only."""
-    alpaca, secrets = configuration.settings.broker.alpaca, configuration.secrets
+    broker, secrets = configuration.settings.broker, configuration.secrets
+    alpaca = broker.alpaca
     databases = (secrets.trading_database_url, secrets.research_database_url)
     given = [url.get_secret_value() for url in databases if url is not None]
+    if broker.moomoo is not None:
+        # OpenD stands on this machine and reaches beyond it: only its simulator does not
+        return (*given, "127.0.0.1" if secrets.opend_is_simulated else "what is behind OpenD")
     if alpaca is None:
         return tuple(given)
     if secrets.alpaca_simulator_url is not None:

@@ -60,27 +60,25 @@ class Alpaca:
 
     def feed(self, clock: Clock, calendar: Calendar) -> Feed:
         """Open the market data."""
-        from market.alpaca import AlpacaFeed as Asked
+        from market.alpaca import AlpacaFeed
         from market.alpaca_requests import Reader, Requests
         from market.alpaca_stocks import TradableStocks
-
-        class AlpacaFeed(Asked):
-            """Closes what was opened for it."""
-
-            async def close(self) -> None:
-                await super().close()
-                await data.close()
-                await trading.close()
 
         settings = self.configuration.settings
         data, trading = self._http(self.settings.data_url), self._http(self.settings.trading_url)
         listed = {symbol for symbols in settings.market.indices.values() for symbol in symbols}
+
+        async def release() -> None:
+            await data.close()
+            await trading.close()
+
         return AlpacaFeed(
             Requests(Reader(data, settings.orders), self.settings.feed),
             clock,
             calendar=calendar,
             listed=listed,
             stocks=TradableStocks(Reader(trading, settings.orders), clock, calendar),
+            release=release,
         )
 
     def _http(self, url: str) -> AlpacaHttp:

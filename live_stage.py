@@ -6,20 +6,33 @@ Knows no database: whether a slot that is due was served before is asked when th
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from live_alpaca import Alpaca
 from market.base import Feed
 from market.calendar import Calendar
 from shared import due
 from shared.clock import Clock
 from shared.config import Configuration
+from shared.config_brokers import BrokerName
+from shared.errors import ConfigError
 from shared.models import Mode, SessionHours
 from shared.schedule import Slot, slots
 from stage import NotDue, Setting, Watch
 
 if TYPE_CHECKING:
     from brokers.base import Broker
+
+
+class Way(Protocol):
+    """How one process reaches broker and market."""
+
+    def broker(self, clock: Clock) -> "Broker":
+        """Open the account."""
+        ...
+
+    def feed(self, clock: Clock, calendar: Calendar) -> Feed:
+        """Open the market data."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +45,7 @@ class LiveStage:
     calendar: Calendar
     session: SessionHours
     slot: Slot | None
-    account: Alpaca
+    way: Way
 
     @property
     def database_names(self) -> tuple[str, str]:
@@ -46,11 +59,11 @@ class LiveStage:
 
     def feed(self) -> Feed:
         """Open the market data up to the clock."""
-        return self.account.feed(self.clock, self.calendar)
+        return self.way.feed(self.clock, self.calendar)
 
     def broker(self) -> "Broker":
         """Open the account."""
-        return self.account.broker(self.clock)
+        return self.way.broker(self.clock)
 
 
 def for_slot(
@@ -120,5 +133,20 @@ def _stage(
         calendar=calendar,
         session=session,
         slot=slot,
-        account=Alpaca.of(setting.configuration, mode),
+        way=_way(setting.configuration, mode),
     )
+
+
+def _way(configuration: Configuration, mode: Mode | None) -> Way:
+    """Choose by the broker's name; nothing of the others is imported."""
+    match configuration.settings.broker.name:
+        case BrokerName.ALPACA:
+            from live_alpaca import Alpaca
+
+            return Alpaca.of(configuration, mode)
+        case BrokerName.MOOMOO:
+            from live_moomoo import Moomoo
+
+            return Moomoo.of(configuration, mode)
+        case BrokerName.PAPER:
+            raise ConfigError("the paper exchange has no live stage: its time is a rehearsal's")

@@ -217,6 +217,7 @@ async def _standpoint(
         ),
         context=context,
         session=stage.session,
+        home=stage.home,
     )
 
 
@@ -227,7 +228,13 @@ async def _outcome(
     from standing import take_stock
 
     if arguments.accept is None:
-        return _summed_up(point, await take_stock(point))
+        from readiness import what_is_not_ready
+
+        seen = await take_stock(point)
+        is_readable = seen.found.verdict is not Verdict.UNREADABLE
+        return _summed_up(
+            point, seen, lacking=await what_is_not_ready(point) if is_readable else ()
+        )
     from settling import Word, settle
     from shared.operate.audit import Action, audited_action
     from shared.operate.place import operator_name
@@ -248,15 +255,23 @@ async def _outcome(
     return await audited_action(point.connection, action, act, clock=point.clock)
 
 
-def _summed_up(point: "Standpoint", seen: "Seen", settled: "Settled | None" = None) -> Outcome:
+def _summed_up(
+    point: "Standpoint",
+    seen: "Seen",
+    settled: "Settled | None" = None,
+    lacking: Sequence[str] = (),
+) -> Outcome:
     found = seen.found
     said = found.sentence()
     if settled is not None:
         released = ", ".join(f"{lock.symbol} {lock.kind}" for lock in settled.released)
         said = "; ".join((*settled.done, f"released: {released or 'nothing'}", said))
+    if lacking:
+        said = f"{said}; not ready: {'; '.join(lacking)}"
     return Outcome(
         agent=point.agent_id,
         mode=NAME,
+        notes=tuple(lacking),
         status=Status.DONE if found.verdict is Verdict.CLEAN else Status.FAILED,
         reason=said,
         at=point.clock.now(),

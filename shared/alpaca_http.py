@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from shared.config_brokers import AlpacaSettings
-from shared.config_checks import LOOPBACK_HOSTS
+from shared.config_section import LOOPBACK_HOSTS
 
 if TYPE_CHECKING:
     from shared.alpaca_sockets import Call

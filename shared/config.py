@@ -391,11 +391,12 @@ class Secrets(Section):
     alpaca_secret_key: SecretStr | None = None
     alpaca_simulator_url: str | None = None
     """A simulator on this machine that is asked instead of Alpaca, for orders and for data."""
-    opend_host: str | None = None
-    """Where OpenD runs, if not where the file says."""
-    opend_port: str | None = None
-    opend_simulator: str | None = None
-    """A simulated OpenD on this machine, HOST:PORT, that is asked instead."""
+    opend_address: tuple[str, int] | None = None
+    """Host and port of OpenD, by file and environment together; None where the broker is another."""
+    opend_key_file: str | None = None
+    """Where the key is that encrypts what is said to it; None where nothing does."""
+    opend_is_simulated: bool = False
+    """Whether that is a simulator on this machine."""
     trading_database_url: SecretStr | None = None
     research_database_url: SecretStr | None = None
     smtp_host: str | None = None

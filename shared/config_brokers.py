@@ -73,7 +73,8 @@ class MoomooSettings(Section):
     account_id: Annotated[str, Field(pattern=r"^[0-9]{1,20}$")] | None = None
     """The paper account for stocks; null takes it where the login has exactly one."""
     rsa_key_file: str | None = None
-    """The key that OpenD was given too, which encrypts; needed unless OpenD runs on this machine."""
+    """The key that OpenD was given too, which encrypts; needed unless OpenD runs on this machine.
+    MOOMOO_RSA_KEY_FILE wins over it."""
     connect_timeout_seconds: Annotated[float, Field(gt=0, le=10)] = 4.0
     """What finding OpenD and opening a connection may take, and then once more its greeting."""
     call_timeout_seconds: Annotated[float, Field(gt=0, le=30)] = 8.0

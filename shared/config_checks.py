@@ -5,17 +5,24 @@ Live trading is refused here, whichever way it is asked for.
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import date
 from itertools import pairwise
 from urllib.parse import urlsplit
 
 from shared.config import DatabaseSettings, Settings
 from shared.config_brokers import BrokerName
+from shared.config_checks_opend import (
+    moomoo_trades_hong_kong,
+    opend_is_reached_safely,
+    opend_shares_fit,
+    section_for_moomoo,
+    somebody_watches_at_moomoo,
+)
+from shared.config_finding import Finding
+from shared.config_section import LOOPBACK_HOSTS
 from shared.models import SLOT_MODES, Mode
 from shared.yaml_positions import KeyPath
 
-LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 PAPER_HOSTS = LOOPBACK_HOSTS | {"paper-api.alpaca.markets"}
 DATA_HOSTS = LOOPBACK_HOSTS | {"data.alpaca.markets"}
 LIVE_KEY = "AK"
@@ -26,15 +33,6 @@ ALPACA_URL = "ALPACA_BASE_URL"
 
 PAPER_MODES = ("paper", "sandbox", "production")
 """What agents on paper accounts call themselves: one experiments, one runs what is proven."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing wrong: at a path in the file, or in a variable of the environment."""
-
-    place: KeyPath | str
-    what: str
-    suggestion: str | None = None
 
 
 Check = Callable[[Settings, Mapping[str, str]], Iterator[Finding]]
@@ -335,6 +333,8 @@ _CLOSE_WAITS = (
 )
 _BROKER = ("broker", "name")
 _ALPACA = ("broker", "alpaca")
+_MOOMOO = ("broker", "moomoo")
+_WATCHED = ("monitor", "entries_need_a_check_within_seconds")
 _DATABASE = ("database", "kind")
 _URLS = (("database", "trading_url_env"), ("database", "research_url_env"))
 
@@ -364,6 +364,11 @@ _CHECKS: tuple[tuple[tuple[KeyPath, ...], Check], ...] = (
     ((_BROKER, _ALPACA), _alpaca_is_paper),
     ((_BROKER, (*_ALPACA, "api_key_env"), (*_ALPACA, "secret_key_env")), _alpaca_keys_are_given),
     ((_BROKER, (*_ALPACA, "requests_per_minute")), _alpaca_shares_fit),
+    ((_BROKER, _MOOMOO), section_for_moomoo),
+    ((_BROKER, ("market", "exchange"), ("market", "currency")), moomoo_trades_hong_kong),
+    ((_BROKER, _WATCHED), somebody_watches_at_moomoo),
+    ((_BROKER, (*_MOOMOO, "rsa_key_file")), opend_is_reached_safely),
+    ((_BROKER, (*_MOOMOO, "shares")), opend_shares_fit),
     ((_BROKER, _DATABASE), _embedded_is_for_paper),
     ((("limits", "currency"), ("market", "currency")), _one_currency),
     ((_DATABASE, *_URLS), _urls_are_given),

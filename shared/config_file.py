@@ -15,7 +15,9 @@ from pydantic_core import ErrorDetails
 
 from shared import yaml_positions
 from shared.config import Configuration, Secrets, Settings
-from shared.config_checks import Finding, findings, live_findings, simulator_url
+from shared.config_checks import findings, live_findings, simulator_url
+from shared.config_checks_opend import opend_address, opend_key_file, simulator_address
+from shared.config_finding import Finding
 from shared.config_sentences import meant, sentence
 from shared.environment import secrets_in
 from shared.errors import ConfigError, Problem
@@ -228,7 +230,7 @@ def _shown(path: Path, project: Path) -> str:
 
 
 def _secrets(settings: Settings, environ: Mapping[str, str]) -> Secrets:
-    database, alpaca = settings.database, settings.broker.alpaca
+    database, alpaca, moomoo = settings.database, settings.broker.alpaca, settings.broker.moomoo
 
     def given(variable: str) -> str | None:
         return environ.get(variable, "").strip() or None
@@ -243,6 +245,9 @@ def _secrets(settings: Settings, environ: Mapping[str, str]) -> Secrets:
         alpaca_api_key=secret(alpaca.api_key_env if alpaca else None),
         alpaca_secret_key=secret(alpaca.secret_key_env if alpaca else None),
         alpaca_simulator_url=simulator_url(environ) if alpaca else None,
+        opend_address=opend_address(moomoo, environ) if moomoo else None,
+        opend_key_file=opend_key_file(moomoo, environ) if moomoo else None,
+        opend_is_simulated=moomoo is not None and simulator_address(environ) is not None,
         trading_database_url=secret(database.trading_url_env),
         research_database_url=secret(database.research_url_env),
         smtp_host=given("SMTP_HOST"),

@@ -16,6 +16,10 @@ Pace = Annotated[Decimal, Field(ge=1, le=1000)]
 VariableName = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
 
 
+LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+"""This machine: what is sent there leaves it not."""
+
+
 class Section(BaseModel):
     """Shared by all sections: frozen, no unknown keys, docstrings under fields are their documentation."""
 

@@ -19,7 +19,7 @@ from pydantic import SecretStr
 
 from shared.bounded import PointOfNoReturn
 from shared.config import Secrets
-from shared.config_checks import LOOPBACK_HOSTS
+from shared.config_section import LOOPBACK_HOSTS
 from shared.errors import ConfigError, NotDelivered, Problem
 from shared.letters import Letter, one_line
 

@@ -78,7 +78,7 @@ def machine(tmp_path: Path) -> Machine:
     (project / "shared" / "care").mkdir(parents=True)
     (project / "shared" / "care" / "__main__.py").touch()
     shutil.copytree(PROJECT / "cron", project / "cron")
-    for name in ("rehearsal", "dev_claude"):
+    for name in ("rehearsal", "dev_claude", "intl_claude"):
         shutil.copy(PROJECT / "config" / f"{name}.yaml", project / "config")
     program, store = tmp_path / "crontab-program", tmp_path / "crontab"
     program.write_text(PROGRAM.format(store=store))
@@ -113,10 +113,11 @@ def test_show_and_next_know_machines_whose_agents_have_no_keys_here_or_no_file_y
     assert code == 0
     assert f"AGENT_ID=dev_claude CATALYST_HOME={machine.folder}/home" in shown
 
-    code, foretold, _ = machine.run("next", "--machine", "intl")
+    (machine.project / "cron" / "machines.yaml").write_text("far:\n  later:\n    exchange: XHKG\n")
+    code, foretold, _ = machine.run("next", "--machine", "far")
 
     assert code == 0
-    assert "intl_claude     scan" in foretold
+    assert "later           scan" in foretold
 
 
 @pytest.mark.parametrize(
