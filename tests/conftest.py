@@ -15,4 +15,5 @@ pytest_plugins: tuple[str, ...] = (
     "tests.fixtures.operate",  # imports the ones above, so they have to be registered first
     "tests.fixtures.care",
     "tests.fixtures.dev_claude",
+    "tests.fixtures.intl_claude",
 )

@@ -13,7 +13,7 @@ from shared.paths import PROJECT
 from shared.watch import MEANINGS as MEANINGS_OF_SIGNALS
 from shared.watch import SignalKind
 from tests.cron_days import days_between, lines, play
-from tests.faults.cases import cases_at_alpaca, cases_at_the_paper_exchange, matrix
+from tests.faults.cases import Group, cases_of, matrix
 
 README = PROJECT / "README.md"
 CRON = PROJECT / "cron"
@@ -54,12 +54,17 @@ def signal_table() -> str:
 
 def fault_table() -> str:
     """Draw the matrix of faults from what the tests declare."""
-    return matrix(cases_at_the_paper_exchange())
+    return matrix(cases_of(Group.PAPER))
 
 
 def fault_table_of_alpaca() -> str:
     """Draw the part of it that is played at a simulated Alpaca."""
-    return matrix(cases_at_alpaca())
+    return matrix(cases_of(Group.ALPACA))
+
+
+def fault_table_of_moomoo() -> str:
+    """Draw the part of it that is played at a simulated OpenD."""
+    return matrix(cases_of(Group.MOOMOO))
 
 
 def dst_table() -> str:
@@ -116,6 +121,7 @@ GENERATED = {
     "order life": life_table,
     "faults": fault_table,
     "faults at alpaca": fault_table_of_alpaca,
+    "faults at moomoo": fault_table_of_moomoo,
     "signals": signal_table,
     "dst": dst_table,
 }

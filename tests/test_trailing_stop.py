@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from market.ticks import ticks
 from shared.config import SignalSettings
 from shared.models import Instrument
+from shared.ticks import ticks
 from signals import trailing_stop
 from tests.builders import instrument
 

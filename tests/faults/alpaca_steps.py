@@ -9,6 +9,7 @@ from shared.models import Order
 from tests.faults.cases import sent_by_us
 from tests.faults.truth import truth_of
 from tests.fixtures.dev_claude import DevClaude
+from tests.fixtures.live_agent import LiveAgent
 from tests.simulators.alpaca.wire import Wire, WireFault, html
 
 BOUGHT = {"NKE": 13, "DIS": 13}
@@ -37,7 +38,7 @@ def broker_orders(agent: DevClaude) -> tuple[Order, ...]:
     return sent_by_us(agent.venue.orders())
 
 
-def recorded(agent: DevClaude, symbol: str = "NKE") -> list[str]:
+def recorded(agent: LiveAgent, symbol: str = "NKE") -> list[str]:
     """The states of the orders that the agent sent for a symbol, oldest first."""
     rows = agent.rows(
         "SELECT status, symbol FROM orders WHERE sender_token IS NOT NULL ORDER BY order_id"
@@ -45,7 +46,7 @@ def recorded(agent: DevClaude, symbol: str = "NKE") -> list[str]:
     return [row["status"] for row in rows if row["symbol"] == symbol]
 
 
-def states_gone_through(agent: DevClaude, symbol: str = "NKE") -> list[str]:
+def states_gone_through(agent: LiveAgent, symbol: str = "NKE") -> list[str]:
     """What became of the entry of a symbol, one state after the other."""
     rows = agent.rows(
         "SELECT e.to_status, o.symbol FROM order_events e JOIN orders o USING (order_id)"
@@ -54,7 +55,7 @@ def states_gone_through(agent: DevClaude, symbol: str = "NKE") -> list[str]:
     return [row["to_status"] for row in rows if row["symbol"] == symbol]
 
 
-def positions(agent: DevClaude) -> dict[str, int]:
+def positions(agent: LiveAgent) -> dict[str, int]:
     """What the database holds to be open."""
     rows = agent.rows("SELECT symbol, quantity FROM positions WHERE status = 'open'")
     return {row["symbol"]: row["quantity"] for row in rows}

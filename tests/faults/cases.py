@@ -10,13 +10,16 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from brokers.exposure import naked_spells
 from shared.models import Order, Side
+from tests.faults.looks import answered_looks, unguarded_seconds
 from tests.fixtures.dev_claude import DevClaude
 from tests.fixtures.floor import Floor
+from tests.fixtures.intl_claude import IntlClaude
 from tests.fixtures.rehearsal import Machine
 from tests.fixtures.theatre import Theatre
 
@@ -42,6 +45,17 @@ REQUIRED = (
 AT_ALPACA = tuple(f"A{number:02}" for number in range(1, 18))
 """What dev_claude must survive at Alpaca, over HTTP; each has exactly one test."""
 
+AT_MOOMOO = tuple(f"M{number:02}" for number in range(1, 25))
+"""What intl_claude must survive at moomoo, through OpenD; each has exactly one test."""
+
+
+class Group(StrEnum):
+    """Whose books a case is counted from; the value is the group's name in what a run prints."""
+
+    PAPER = "faults"
+    ALPACA = "faults at Alpaca"
+    MOOMOO = "faults at moomoo"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
@@ -53,14 +67,17 @@ class Case:
     orders: int
     """How many orders the agent sent that the exchange has."""
     naked_seconds: int
-    """How long shares of the agent were without a stop, up to the end of the story."""
+    """How long shares of the agent were without a stop, up to the end of the story.
+
+    At moomoo, which has no stops, how long nobody had looked at their price; `unguarded_seconds` says it.
+    """
     verdict: str
     """What the agent makes of it."""
 
     @property
-    def is_at_alpaca(self) -> bool:
-        """Whether its books are those of the simulated Alpaca, and not the paper exchange's."""
-        return self.id.startswith("A")
+    def group(self) -> Group:
+        """Whose books it is counted from: of the paper exchange, where no simulator's letter is in front."""
+        return {"A": Group.ALPACA, "M": Group.MOOMOO}.get(self.id[0], Group.PAPER)
 
 
 def case(
@@ -100,19 +117,15 @@ def declared_cases(folder: Path | None = None) -> tuple[tuple[str, Case], ...]:
     return tuple(sorted(found, key=lambda pair: (pair[1].id, pair[0])))
 
 
-def cases_at_the_paper_exchange() -> tuple[Case, ...]:
-    """Return the declared cases whose books are the paper exchange's, by id."""
-    return tuple(declared for _, declared in declared_cases() if not declared.is_at_alpaca)
+def cases_of(group: Group) -> tuple[Case, ...]:
+    """Return the declared cases of a group, by id."""
+    return tuple(declared for _, declared in declared_cases() if declared.group is group)
 
 
-def cases_at_alpaca() -> tuple[Case, ...]:
-    """Return the declared cases whose books are the simulated Alpaca's, by id."""
-    return tuple(declared for _, declared in declared_cases() if declared.is_at_alpaca)
-
-
-def matrix(cases: Iterable[Case], passed: Mapping[str, str] | None = None) -> str:
-    """Draw the table of cases; with how each ended where that is known."""
-    ended = ["case", "injected", "orders at the broker", "naked seconds", "verdict"]
+def matrix(cases: Sequence[Case], passed: Mapping[str, str] | None = None) -> str:
+    """Draw the table of a group's cases; with how each ended where that is known."""
+    seconds = "unguarded" if cases and cases[0].group is Group.MOOMOO else "naked"
+    ended = ["case", "injected", "orders at the broker", f"{seconds} seconds", "verdict"]
     ended += [] if passed is None else ["test"]
     lines = [_row(ended), "|---|---|---|---|---|" + ("" if passed is None else "---|")]
     for one in cases:
@@ -125,7 +138,12 @@ def matrix(cases: Iterable[Case], passed: Mapping[str, str] | None = None) -> st
 
 def sent_by_us(orders: Iterable[Order]) -> tuple[Order, ...]:
     """Orders that the agent sent, by the client order ids that only it gives."""
-    return tuple(o for o in orders if (o.client_order_id or "").startswith(OUR_PREFIX))
+    return tuple(o for o in orders if remark_of(o).startswith(OUR_PREFIX))
+
+
+def remark_of(order: Order) -> str:
+    """Return the client order id as it was sent; the simulated OpenD keeps a number of its own before it."""
+    return (order.client_order_id or "").rpartition("|")[2]
 
 
 def naked_seconds(orders: Sequence[Order], until: datetime) -> float:
@@ -133,9 +151,13 @@ def naked_seconds(orders: Sequence[Order], until: datetime) -> float:
 
     To the millisecond: a write at the simulated Alpaca takes a microsecond.
     """
+    spells = naked_spells(_ours_and_every_sale(orders), until)
+    return round(sum(spell.seconds(until) for spell in spells), 3)
+
+
+def _ours_and_every_sale(orders: Sequence[Order]) -> list[Order]:
     ours = {order.broker_order_id for order in sent_by_us(orders)}
-    counted = [o for o in orders if o.side is Side.SELL or o.broker_order_id in ours]
-    return round(sum(spell.seconds(until) for spell in naked_spells(counted, until)), 3)
+    return [o for o in orders if o.side is Side.SELL or o.broker_order_id in ours]
 
 
 def _row(cells: Iterable[str]) -> str:
@@ -167,18 +189,23 @@ def _checked(test: Test, declared: Case, **arguments: Any) -> None:
     _compare(declared, [found for found in books if found is not None])
 
 
-Books = tuple[tuple[Order, ...], datetime]
+@dataclass(frozen=True, slots=True)
+class Books:
+    """What a case is counted from."""
+
+    orders: tuple[Order, ...]
+    seconds: float
 
 
 async def _books_of(value: object) -> Books | None:
     match value:
         case Floor():
-            return value.venue.exchange.orders(only_open=False), value.venue.clock.now()
+            return _books(value.venue.exchange.orders(only_open=False), value.venue.clock.now())
         case Theatre():
             stage = value.stage()
             broker = stage.broker()
             try:
-                return await broker.orders(only_open=False), stage.clock.now()
+                return _books(await broker.orders(only_open=False), stage.clock.now())
             finally:
                 await broker.disconnect()
         case _:
@@ -189,16 +216,24 @@ def _books_of_machine(value: object) -> Books | None:
     match value:
         case Machine():
             with value.at_the_exchange() as exchange:
-                return exchange.orders(only_open=False), exchange.account().at
+                return _books(exchange.orders(only_open=False), exchange.account().at)
         case DevClaude():
-            return value.venue.orders(), value.venue.now()
+            return _books(value.venue.orders(), value.venue.now())
+        case IntlClaude():
+            orders, until = value.venue.orders(), value.venue.now()
+            looks = answered_looks(value.venue)
+            return Books(orders, unguarded_seconds(_ours_and_every_sale(orders), looks, until))
         case _:
             return None
 
 
+def _books(orders: tuple[Order, ...], until: datetime) -> Books:
+    return Books(orders, naked_seconds(orders, until))
+
+
 def _compare(declared: Case, books: Sequence[Books]) -> None:
-    orders = sum(len(sent_by_us(orders)) for orders, _ in books)
-    naked = sum(naked_seconds(orders, until) for orders, until in books)
+    orders = sum(len(sent_by_us(one.orders)) for one in books)
+    naked = sum(one.seconds for one in books)
 
     assert orders == declared.orders, f"{declared.id}: {orders} orders at the broker"
     assert naked == declared.naked_seconds, f"{declared.id}: {naked} naked seconds"

@@ -4,7 +4,7 @@ Proxies that are handed in as connection and as broker; neither knows what is do
 """
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar, cast
@@ -132,9 +132,9 @@ class WatchedBroker:
             "looking an order up", lambda: self._broker.order_by_client_id(client_order_id)
         )
 
-    async def instrument(self, symbol: str) -> Instrument | None:
+    async def instruments(self, symbols: Collection[str]) -> Mapping[str, Instrument]:
         return await self._points.around(
-            "reading an instrument", lambda: self._broker.instrument(symbol)
+            "reading instruments", lambda: self._broker.instruments(symbols)
         )
 
     async def market_clock(self) -> MarketClock:

@@ -7,12 +7,13 @@ import pytest
 
 from tests.faults.cases import (
     AT_ALPACA,
+    AT_MOOMOO,
     OUR_PREFIX,
     REQUIRED,
     Case,
+    Group,
     case,
-    cases_at_alpaca,
-    cases_at_the_paper_exchange,
+    cases_of,
     declared_cases,
     matrix,
 )
@@ -26,12 +27,13 @@ from tests.simulators.alpaca.venue import AlpacaVenue
 def test_every_required_case_has_exactly_one_test() -> None:
     counted = Counter(declared.id for _, declared in declared_cases())
 
-    assert counted == Counter((*REQUIRED, *AT_ALPACA))
+    assert counted == Counter((*REQUIRED, *AT_ALPACA, *AT_MOOMOO))
 
 
-def test_the_cases_at_alpaca_are_a_group_of_their_own() -> None:
-    assert tuple(declared.id for declared in cases_at_alpaca()) == AT_ALPACA
-    assert {declared.id for declared in cases_at_the_paper_exchange()} == set(REQUIRED)
+def test_the_cases_at_each_broker_are_a_group_of_their_own() -> None:
+    assert tuple(declared.id for declared in cases_of(Group.ALPACA)) == AT_ALPACA
+    assert tuple(declared.id for declared in cases_of(Group.MOOMOO)) == AT_MOOMOO
+    assert {declared.id for declared in cases_of(Group.PAPER)} == set(REQUIRED)
 
 
 def test_a_case_at_alpaca_that_orders_something_else_fails(alpaca: AlpacaVenue) -> None:

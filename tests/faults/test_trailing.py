@@ -5,9 +5,9 @@ from decimal import Decimal
 from fractions import Fraction
 from itertools import accumulate
 
-from market.ticks import ticks
 from shared.config import SignalSettings
 from shared.models import Instrument, TickBand
+from shared.ticks import ticks
 from signals import trailing_stop
 from tests.builders import instrument
 from tests.faults.cases import case
