@@ -15,7 +15,6 @@ from brokers import alpaca_errors, alpaca_wire
 from brokers.alpaca_assets import AlpacaAssets
 from brokers.alpaca_books import PAGE, AlpacaBooks
 from brokers.alpaca_requests import ALPACA_CAPABILITIES, order_body, replacement_body
-from brokers.alpaca_wire import Unreadable
 from brokers.approval import approved_cancel, approved_request
 from brokers.base import Capabilities
 from safety import ApprovedCancel, ApprovedOrder
@@ -32,6 +31,7 @@ from shared.models import (
     Order,
     Position,
 )
+from shared.unreadable import Unreadable
 
 _Answer = TypeVar("_Answer")
 

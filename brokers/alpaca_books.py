@@ -10,9 +10,10 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from brokers import alpaca_wire
-from brokers.alpaca_wire import Row, Unreadable
+from brokers.alpaca_wire import Row
 from shared.alpaca_http import AlpacaHttp
 from shared.models import Fill, Order, OrderStatus
+from shared.unreadable import Unreadable
 
 PAGE = 500
 """Orders that Alpaca lists at once, at most."""

@@ -28,6 +28,7 @@ from shared.models import (
     TimeInForce,
     utc,
 )
+from shared.unreadable import Unreadable
 
 _Word = TypeVar("_Word")
 
@@ -39,10 +40,6 @@ TICKS = (
     TickBand(from_price=Decimal(1), tick=Decimal("0.01")),
 )
 """The steps of rule 612, which Alpaca enforces and no asset states."""
-
-
-class Unreadable(ValueError):
-    """An answer that cannot be understood; the text says which part of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from brokers.moomoo_requests import (
     require_sendable,
 )
 from brokers.moomoo_stocks import MoomooStocks
-from brokers.moomoo_wire import HONG_KONG, Message, PaperAccount, Unreadable
+from brokers.moomoo_wire import HONG_KONG, Message, PaperAccount
 from brokers.paper_rules import RejectCode
 from safety import ApprovedCancel, ApprovedOrder
 from shared.clock import Clock
@@ -40,6 +40,7 @@ from shared.models import (
     TradingDay,
 )
 from shared.opend import GLOBAL_STATE, CallFailed, OpenD
+from shared.unreadable import Unreadable
 
 ACCOUNTS, FUNDS, POSITIONS, PLACE, MODIFY, TRADE_DATES = 2001, 2101, 2102, 2202, 2205, 3219
 

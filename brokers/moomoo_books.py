@@ -6,10 +6,11 @@ from datetime import UTC, datetime, timedelta
 from brokers import moomoo_wire
 from brokers.moomoo_requests import paper_header
 from brokers.moomoo_stocks import MoomooStocks
-from brokers.moomoo_wire import HONG_KONG, Fields, Message, PaperAccount, Unreadable
+from brokers.moomoo_wire import HONG_KONG, Fields, Message, PaperAccount
 from shared import log
 from shared.models import Order
 from shared.opend import OpenD
+from shared.unreadable import Unreadable
 
 TODAYS_ORDERS, HISTORY = 2201, 2221
 LOOKED_BACK = timedelta(days=90)

@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from brokers.moomoo_errors import is_unknown_stock, of_read
-from brokers.moomoo_wire import HONG_KONG, SECURITIES_HK, Fields, Message, Unreadable
+from brokers.moomoo_wire import HONG_KONG, SECURITIES_HK, Fields, Message
 from shared import log
 from shared.clock import Clock
 from shared.models import Instrument, InstrumentKind, TickBand
 from shared.opend import CallFailed, OpenD, Refused
+from shared.opend_refusals import is_too_often, is_unknown_stock
 from shared.opend_symbols import canonical_symbol, wire_code
 from shared.ticks import ticks
+from shared.unreadable import Unreadable
 
 STATIC_INFO, SNAPSHOT = 3202, 3203
 EXCHANGE = "XHKG"
@@ -118,8 +119,8 @@ class MoomooStocks:
     async def _ask_for(self, symbol: str, code: str) -> None:
         try:
             await self._learn({"securityList": [{"market": SECURITIES_HK, "code": code}]})
-        except CallFailed as error:
-            if not is_unknown_stock(error):
+        except Refused as error:
+            if not is_unknown_stock(error.text):
                 raise
         else:
             if symbol not in self._stocks:
@@ -153,10 +154,14 @@ class MoomooStocks:
             said = await self._opend.ask(
                 SNAPSHOT, {"securityList": [_security(symbol) for symbol in symbols]}
             )
-        except Refused as error:
-            if of_read(error).retry_after_seconds is not None:
-                raise
-            for symbol in symbols if len(symbols) > 1 else ():
+        except (
+            CallFailed
+        ) as error:  # a step that is not known is a doubt, and keeps nobody from selling
+            is_about_one = isinstance(error, Refused) and not is_too_often(error.text)
+            if not is_about_one or len(symbols) == 1:
+                logger.warning("price_steps_not_read", symbols=list(symbols), why=str(error))
+                return
+            for symbol in symbols:
                 await self._read_steps([symbol], now)
             return
         for row in said.snapshotList:

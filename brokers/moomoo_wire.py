@@ -28,6 +28,7 @@ from shared.models import (
     TradingDay,
 )
 from shared.opend_symbols import canonical_symbol
+from shared.unreadable import Unreadable
 
 Message = Any
 """A protobuf message of OpenD's definitions, whole."""
@@ -67,10 +68,6 @@ _FILL_CANCELLED = 24
 _CONTINUOUS = frozenset({3, 5})
 _LAST_MARKET_STATE = 37
 _DAYS = {0: TradingDay.WHOLE, 1: TradingDay.MORNING, 2: TradingDay.AFTERNOON}
-
-
-class Unreadable(ValueError):
-    """An answer that cannot be understood; the text says which part of it."""
 
 
 @dataclass(frozen=True, slots=True)

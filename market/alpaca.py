@@ -31,6 +31,7 @@ from market.minutes import Minutes, Window, trading_parts, within
 from shared import log
 from shared.clock import Clock
 from shared.models import Bar, Headline, Quote, QuoteSource, utc
+from shared.unreadable import Unreadable
 
 logger = log.get(__name__)
 
@@ -169,7 +170,7 @@ class AlpacaFeed:
                     found[symbol] = wire.quote(
                         symbol, body.get(symbol), now=now, calendar=self._calendar
                     )
-                except wire.Unreadable as error:
+                except Unreadable as error:
                     unreadable[symbol] = str(error)
         require_something(OWNER, asked, unreadable)
         self._asked.remember(symbol for symbol in asked if found.get(symbol) is not None)
@@ -231,7 +232,7 @@ class AlpacaFeed:
     def _headline(self, article: object, now: datetime) -> Headline | None:
         try:
             return wire.headline(article, now=now)
-        except wire.Unreadable as error:
+        except Unreadable as error:
             logger.warning("unreadable_headline", why=str(error))
             return None
 

@@ -10,6 +10,7 @@ from market import alpaca_wire as wire
 from shared.alpaca_http import CallFailed, Refused
 from shared.config import OrderSettings
 from shared.errors import FeedUnavailable
+from shared.unreadable import Unreadable
 
 PAGE_OF_BARS = 10_000
 """The most bars that Alpaca gives at once."""
@@ -64,7 +65,7 @@ class Reader:
             raise FeedUnavailable(f"{path} cannot be read: {error}") from error
         try:
             return take(body)
-        except wire.Unreadable as error:
+        except Unreadable as error:
             raise FeedUnavailable(f"Alpaca's answer to {path} cannot be read: {error}") from error
 
 

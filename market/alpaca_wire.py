@@ -14,8 +14,8 @@ from typing import cast
 from market.bars import require_sound
 from market.calendar import Calendar
 from market.daily import day_before
-from market.unreadable import Unreadable, cut
 from shared.models import Bar, Headline, Quote, QuoteSource, utc
+from shared.unreadable import Unreadable, cut
 
 MINUTE = timedelta(minutes=1)
 DAY = timedelta(days=1)

@@ -10,11 +10,11 @@ from typing import TypeVar
 
 from market.base import Baseline
 from market.calendar import Calendar
-from market.unreadable import Unreadable
 from shared import log
 from shared.clock import Clock
 from shared.errors import FeedUnavailable
 from shared.models import Quote, utc
+from shared.unreadable import Unreadable
 
 logger = log.get(__name__)
 

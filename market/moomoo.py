@@ -31,12 +31,12 @@ from market.daily import BASELINE_DAYS, NOT_KNOWN, baseline
 from market.minutes import Minutes, Window, trading_parts, within
 from market.moomoo_history import OWNER, History, Refusals, Round, is_symbol
 from market.moomoo_requests import CANDLES_PER_PAGE, MOST_DESCRIBED, Candle, Requests
-from market.unreadable import Unreadable
 from shared import log
 from shared.clock import Clock
 from shared.config_brokers import MoomooSettings
 from shared.models import Bar, Headline, Quote, QuoteSource, utc
 from shared.opend import OpenD
+from shared.unreadable import Unreadable
 
 logger = log.get(__name__)
 

@@ -16,6 +16,7 @@ import stamina
 from market import moomoo_wire as wire
 from shared.errors import FeedUnavailable
 from shared.opend import CallFailed, Refused
+from shared.opend_refusals import is_over_quota, is_too_often, is_unknown_stock
 from shared.opend_symbols import canonical_symbol, wire_code
 
 HISTORY, STATIC_INFO, SNAPSHOT, STOCK_FILTER = 3103, 3202, 3203, 3215
@@ -33,9 +34,6 @@ MOST_UNKNOWN = 25
 """Symbols that one question may turn out to have in vain."""
 _FORWARD_ADJUSTED = 1
 _TURNOVER, _DESCENDING, _LATEST_DAY = 4, 2, 1
-_UNKNOWN_STOCK = re.compile(r"unknown stock|未知股票", re.IGNORECASE)
-_TOO_OFTEN = re.compile(r"frequent|频繁|頻繁", re.IGNORECASE)
-_QUOTA = re.compile(r"quota|额度|額度|配额|配額", re.IGNORECASE)
 
 
 class Candle(Enum):
@@ -168,12 +166,12 @@ class Requests:
             said = await self._ask(HISTORY, words, limited=is_first)
         except Refused as error:
             _require_a_turn(error, f"the candles of {symbol}")
-            if _QUOTA.search(error.text):
+            if is_over_quota(error.text):
                 raise NotServed(
                     f"the account's allowance of different stocks with history is used up, and OpenD"
                     f" refuses {symbol}: {error.text}"
                 ) from error
-            if _UNKNOWN_STOCK.search(error.text):
+            if is_unknown_stock(error.text):
                 raise UnknownStock(error.text) from error
             raise
         except CallFailed as error:
@@ -226,7 +224,7 @@ def _narrowed(
     named = {symbol for symbol in batch if _names(text, symbol)}
     if not named and len(batch) == 1:
         named = set(batch)
-    noted = answers.unknown if _UNKNOWN_STOCK.search(text) else answers.refused
+    noted = answers.unknown if is_unknown_stock(text) else answers.refused
     noted.update(dict.fromkeys(named, text))
     if len(answers.unknown) + len(answers.refused) > MOST_UNKNOWN:
         raise FeedUnavailable(f"{_WHAT[protocol]} cannot be read: OpenD refused: {text}")
@@ -239,7 +237,7 @@ def _narrowed(
 
 def _require_a_turn(error: Refused, what: str) -> None:
     """Ask no more where OpenD says that it is asked too often: every question more counts, too."""
-    if _TOO_OFTEN.search(error.text):
+    if is_too_often(error.text):
         raise FeedUnavailable(f"{what} cannot be read: {error}") from error
 
 

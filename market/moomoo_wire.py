@@ -15,8 +15,8 @@ from typing import Any
 
 from market.bars import require_sound
 from market.calendar import Calendar
-from market.unreadable import Unreadable, cut
 from shared.models import Bar, Quote, QuoteSource, utc
+from shared.unreadable import Unreadable, cut
 
 Message = Any
 """A protobuf message of moomoo's own definition."""

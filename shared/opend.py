@@ -20,6 +20,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from shared.bounded import within
 from shared.config_brokers import MoomooSettings
 from shared.errors import ConfigError
 from shared.opend_limits import OpenDShare
@@ -35,6 +36,7 @@ _UNLOCK_TRADE = 2005
 _ENDING_SECONDS = 1.0
 _LOOK_SECONDS = 0.002
 _WORTH_REMEMBERING_SECONDS = 2.0
+"""An opening that failed sooner cost nothing, and is tried again at once."""
 
 
 class CallFailed(Exception):
@@ -56,7 +58,6 @@ class Refused(CallFailed):
         """Keep OpenD's words, which may be none."""
         super().__init__(f"OpenD refused: {text or 'without a reason'}", may_have_arrived=True)
         self.text: str = text
-        self.has_reason: bool = bool(text)
 
 
 class OpenD:
@@ -71,7 +72,7 @@ class OpenD:
         self._opening: asyncio.Task[Line] | None = None
         self._under_way: dict[Line, int] = {}
         self._ends: list[threading.Event] = []
-        self._failed: tuple[float, CallFailed] | None = None
+        self._failed: tuple[float, str] | None = None
         """Until when an opening that failed is not tried again, and why it failed."""
         self._closed: bool = False
         self._closing: asyncio.Event = asyncio.Event()
@@ -158,13 +159,13 @@ class OpenD:
         """Open it; one that cost time and failed is not tried again for as long, so that no run waits for each."""
         began = monotonic()
         if self._failed is not None and began < self._failed[0]:
-            raise self._failed[1]
+            raise CallFailed(self._failed[1], may_have_arrived=False)
         try:
             return await self._opened()
         except CallFailed as error:
             cost = monotonic() - began
             if cost >= _WORTH_REMEMBERING_SECONDS:
-                self._failed = (monotonic() + cost, error)
+                self._failed = (monotonic() + cost, str(error))
             raise
 
     async def _opened(self) -> "Line":
@@ -221,25 +222,18 @@ class OpenD:
 
     async def _resolved(self, bound: float) -> str:
         """Look the name up in a thread that holds nothing up: the system's own way has no deadline."""
-        loop, host = asyncio.get_running_loop(), self._settings.host
-        found: asyncio.Future[str | None] = loop.create_future()
+        host, address = self._settings.host, None
 
-        def look_up() -> None:
+        def look_up() -> str | None:
             try:
                 known = socket.getaddrinfo(host, None, socket.AF_INET, socket.SOCK_STREAM)
-                address: str | None = str(known[0][4][0])
             except (OSError, UnicodeError):
-                address = None
-            with suppress(RuntimeError):
-                loop.call_soon_threadsafe(
-                    lambda: None if found.done() else found.set_result(address)
-                )
+                return None
+            return str(known[0][4][0])
 
-        threading.Thread(target=look_up, daemon=True).start()
-        done, _ = await asyncio.wait({found}, timeout=bound)
-        address = found.result() if done else None
+        with suppress(TimeoutError):
+            address = await within(bound, look_up)
         if address is None:
-            found.cancel()
             sentence = (
                 f"the host {host!r} of OpenD has no address: correct broker.moomoo.host,"
                 " or MOOMOO_HOST where it is set"

@@ -17,6 +17,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import Any
 
+from shared.bounded import PointOfNoReturn
 from shared.opend import CallFailed
 from shared.opend_import import BASE, CONFIG, KEYS, NETWORK, QUERIES, UTILS
 from shared.opend_messages import Message, read
@@ -39,22 +40,18 @@ class Waiting(BASE.ReqInfo):
     def __init__(self, protocol: int, serial: int) -> None:
         """Note what is asked; the answer is awaited in the running event loop."""
         BASE.ReqInfo.__init__(self, protocol, serial, monotonic(), is_sync=True)
-        self.has_left: bool = False
         self.answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._guard: threading.Lock = threading.Lock()
-        self._is_cut: bool = False
+        self._point: PointOfNoReturn = PointOfNoReturn(_NEVER)
+        self._found_no_connection: bool = False
 
-    def leave(self) -> bool:
-        """Pass the point from which on OpenD may know of it; False where it was given up before."""
-        with self._guard:
-            self.has_left = not self._is_cut
-            return self.has_left
+    def leave(self, send: Callable[[], object]) -> None:
+        """Send it, unless it was given up before; from here on OpenD may know of it."""
+        if self._point.pass_by():
+            self._found_no_connection = send() is None
 
     def cut(self) -> bool:
         """Give it up, and return whether it had left."""
-        with self._guard:
-            self._is_cut = True
-            return self.has_left
+        return not self._point.block() and not self._found_no_connection
 
     def say(self, body: bytes) -> None:
         """Hand over the answer's body."""
@@ -206,12 +203,7 @@ class Line(BASE.OpenContextBase):
                 raise CallFailed(msg, may_have_arrived=False)
             self._req_map[UTILS.ProtoInfo(protocol, serial)] = waiting
         number = self._conn_id
-
-        def leave() -> None:
-            if waiting.leave() and NETWORK.do_send(number, frame) is None:
-                waiting.has_left = False  # there was no connection any more
-
-        _later(leave)
+        _later(lambda: waiting.leave(lambda: NETWORK.do_send(number, frame)))
         return waiting
 
     def _handle_recv(self) -> None:

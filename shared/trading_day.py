@@ -2,14 +2,9 @@
 
 from shared.models import SessionHours, TradingDay
 
-_NOON_PARTS = 1
-
 
 def differs(session: SessionHours, day: TradingDay | None) -> str | None:
-    """Say how the broker's day differs from the calendar's session; None where it does not, or says nothing.
-
-    A session that ends early is one of the morning alone.
-    """
+    """Say how the broker's day differs from the calendar's session; None where it does not, or says nothing."""
     if day is None or day is expected(session):
         return None
     date = session.session_date
@@ -20,8 +15,8 @@ def differs(session: SessionHours, day: TradingDay | None) -> str | None:
 
 
 def expected(session: SessionHours) -> TradingDay:
-    """Return how much of its date a session trades."""
-    if session.early_close and len(session.parts) == _NOON_PARTS:
+    """Return how much of its date a session trades; a half day of Hong Kong is its morning."""
+    if session.early_close and len(session.parts) == 1:
         return TradingDay.MORNING
     return TradingDay.WHOLE
 

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -15,6 +15,7 @@ from shared.config_brokers import AlpacaSettings
 from tests.brokers.contract_venue import Breakage
 from tests.simulators.alpaca.venue import AlpacaVenue
 from tests.simulators.alpaca.wire import Wire, WireFault
+from tests.simulators.venue import VenueClock
 
 CALL_SECONDS = 1.5
 """What a call of these tests may take: an answer of the simulator takes milliseconds."""
@@ -22,21 +23,6 @@ CALL_SECONDS = 1.5
 
 PAGE_SIZE = 5
 """Small, so that every case of the suite that lists more than two brackets turns pages."""
-
-
-class SimulatorClock:
-    """The clock of the simulated broker."""
-
-    def __init__(self, venue: AlpacaVenue) -> None:
-        self._venue: AlpacaVenue = venue
-
-    def now(self) -> datetime:
-        """Return where it stands."""
-        return self._venue.now()
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait for nobody: nothing in the adapter waits by it."""
-        raise NotImplementedError
 
 
 class ConnectedVenue(AlpacaVenue):
@@ -97,7 +83,7 @@ class ConnectedVenue(AlpacaVenue):
             }
         )
         keys = AlpacaKeys(api_key=SecretStr(self.key), secret_key=SecretStr(self.secret))
-        clock = SimulatorClock(self)
+        clock = VenueClock(self)
         return AlpacaBroker(settings, keys, RequestShare(100_000), clock, page_size=PAGE_SIZE)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 from brokers.faults import Operation
@@ -16,6 +16,7 @@ from shared.opend_limits import OpenDShare
 from tests.brokers.contract_venue import Breakage
 from tests.simulators.opend.venue import OpenDVenue
 from tests.simulators.opend.wire import Protocol, Wire, WireFault
+from tests.simulators.venue import VenueClock
 
 CALL_SECONDS = 1.0
 """What a call of these tests may take: an answer of the simulator takes milliseconds."""
@@ -24,21 +25,6 @@ UNLIMITED = 1_000_000
 """Per cent of OpenD's limits, which the simulator does not enforce here."""
 
 assert opend_client
-
-
-class SimulatorClock:
-    """The clock of the simulated OpenD."""
-
-    def __init__(self, venue: OpenDVenue) -> None:
-        self._venue: OpenDVenue = venue
-
-    def now(self) -> datetime:
-        """Return where it stands."""
-        return self._venue.now()
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait for nobody: nothing in the adapter waits by it."""
-        raise NotImplementedError
 
 
 class ConnectedVenue(OpenDVenue):
@@ -105,7 +91,7 @@ class ConnectedVenue(OpenDVenue):
         }
         settings = MoomooSettings.model_validate(words)
         self.opend = OpenD(settings, OpenDShare(share_pct))
-        return MoomooBroker(self.opend, settings, SimulatorClock(self))
+        return MoomooBroker(self.opend, settings, VenueClock(self))
 
 
 _PROTOCOLS = {

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from brokers import alpaca_errors, alpaca_wire
 from brokers.alpaca_requests import order_body, replacement_body
-from brokers.alpaca_wire import Unreadable
 from brokers.base import DUPLICATE_CLIENT_ORDER_ID
 from brokers.paper_rules import RejectCode
 from shared.alpaca_http import CallFailed, ErrorReply, Refused
 from shared.config_brokers import AlpacaSettings
 from shared.errors import BrokerUnavailable, CatalystError, OrderOutcomeUnknown, OrderRejected
 from shared.models import Environment, InstrumentKind, OrderStatus, OrderType, Side, TimeInForce
+from shared.unreadable import Unreadable
 from tests.brokers.alpaca_bodies import Json, bracket, fill, order, uuid_of
 from tests.brokers.order_requests import bracket as bracket_request
 from tests.brokers.order_requests import buy, oco, sell, stop

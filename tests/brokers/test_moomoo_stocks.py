@@ -7,10 +7,10 @@ from typing import Any, cast
 import pytest
 
 from brokers.moomoo_stocks import SNAPSHOT, STATIC_INFO, MoomooStocks
-from brokers.moomoo_wire import Unreadable
 from shared.clock import ManualClock
-from shared.opend import OpenD
+from shared.opend import CallFailed, OpenD, Refused
 from shared.opend_symbols import wire_code
+from shared.unreadable import Unreadable
 from tests.brokers.replay import at
 from tests.simulators.opend.messages import module
 
@@ -22,8 +22,13 @@ class Gateway:
 
     def __init__(self) -> None:
         self.odd: dict[tuple[int, str], Mapping[str, object]] = {}
+        self.failures: dict[int, CallFailed] = {}
+        self.asked: list[int] = []
 
     async def ask(self, protocol: int, c2s: Mapping[str, Any], **_: object) -> Any:
+        self.asked.append(protocol)
+        if protocol in self.failures:
+            raise self.failures[protocol]
         named = [security["code"] for security in c2s.get("securityList", ())]
         codes = named or [wire_code(symbol) for symbol in FOUR]
         if protocol == STATIC_INFO:
@@ -96,3 +101,34 @@ async def test_a_price_step_that_cannot_be_read_is_a_doubt_and_keeps_nobody_from
     assert [symbol for symbol, one in found.items() if one.doubt is not None] == ["9988"]
     assert "states no price step for 9988" in (found["9988"].doubt or "")
     assert found["9988"].tick_at(Decimal(100)) == Decimal("0.1")
+
+
+@pytest.mark.parametrize(
+    ("failure", "asked"),
+    [
+        (CallFailed("broke off before it answered", may_have_arrived=True), 1),
+        (Refused("This request is too frequent"), 1),
+        (Refused("no right to this quote"), 1 + len(FOUR)),
+    ],
+)
+async def test_price_steps_that_cannot_be_asked_for_are_doubts_and_keep_nobody_from_selling(
+    gateway: Gateway, stocks: MoomooStocks, failure: CallFailed, asked: int
+) -> None:
+    gateway.failures[SNAPSHOT] = failure
+    found = await stocks.instruments(FOUR)
+    questions = gateway.asked.count(SNAPSHOT)
+    gateway.failures.clear()
+    again = await stocks.instruments(FOUR)
+
+    assert {symbol: one.lot_size for symbol, one in found.items()} == dict.fromkeys(FOUR, 100)
+    assert all("states no price step" in (one.doubt or "") for one in found.values())
+    assert questions == asked
+    assert {one.doubt for one in again.values()} == {None}
+
+
+async def test_a_list_of_stocks_that_cannot_be_asked_for_is_an_error(
+    gateway: Gateway, stocks: MoomooStocks
+) -> None:
+    gateway.failures[STATIC_INFO] = CallFailed("broke off", may_have_arrived=True)
+    with pytest.raises(CallFailed):
+        await stocks.instruments(FOUR)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from brokers import moomoo_errors, moomoo_wire
 from brokers.moomoo_requests import cancel_body, order_body, require_sendable
 from brokers.moomoo_stocks import Step, Stock, described
-from brokers.moomoo_wire import PaperAccount, Unreadable
+from brokers.moomoo_wire import PaperAccount
 from brokers.paper_rules import RejectCode
 from shared.errors import BrokerUnavailable, OrderOutcomeUnknown, OrderRejected
 from shared.models import (
@@ -26,6 +26,7 @@ from shared.models import (
     TradingDay,
 )
 from shared.opend import CallFailed, Refused
+from shared.unreadable import Unreadable
 from tests.brokers.order_requests import buy, sell
 from tests.simulators.opend.accounts import ACCOUNTS, PAPER
 from tests.simulators.opend.messages import module, trading

@@ -8,6 +8,7 @@ from market import alpaca_wire as wire
 from market import calendar as calendars
 from market.daily import baseline
 from shared.models import QuoteSource
+from shared.unreadable import Unreadable
 
 NOW = datetime(2026, 6, 16, 15, 0, tzinfo=UTC)
 BEFORE_OPEN = datetime(2026, 6, 16, 13, 0, tzinfo=UTC)
@@ -223,7 +224,7 @@ def test_without_quote_and_trade_there_is_no_quote() -> None:
 def test_what_is_not_in_the_documented_form_is_refused_and_never_zero(
     changes: dict[str, Any],
 ) -> None:
-    with pytest.raises(wire.Unreadable, match="QXA"):
+    with pytest.raises(Unreadable, match="QXA"):
         read_quote(**changes)
 
 
@@ -272,7 +273,7 @@ def test_minute_bars_are_in_order_without_duplicates_in_utc() -> None:
     ids=str,
 )
 def test_one_bad_bar_makes_a_series_unreadable(row: object) -> None:
-    with pytest.raises(wire.Unreadable, match="QXA"):
+    with pytest.raises(Unreadable, match="QXA"):
         wire.minute_bars("QXA", [bar("2026-06-16T13:59:00Z"), row])
 
 
@@ -293,7 +294,7 @@ def test_one_bad_bar_makes_a_series_unreadable(row: object) -> None:
     ids=str,
 )
 def test_a_page_that_is_not_whole_is_refused(body: object) -> None:
-    with pytest.raises(wire.Unreadable):
+    with pytest.raises(Unreadable):
         wire.bars_page(body)
 
 
@@ -383,7 +384,7 @@ def test_a_headline_is_cut() -> None:
     ids=str,
 )
 def test_an_article_that_is_not_in_the_documented_form_is_refused(changes: dict[str, Any]) -> None:
-    with pytest.raises(wire.Unreadable):
+    with pytest.raises(Unreadable):
         wire.headline(article(**changes), now=NOW)
 
 
@@ -402,7 +403,7 @@ def test_the_screener_names_symbols() -> None:
     assert wire.most_active(active) == ("QXA",)
     assert wire.movers(moving) == ("QXB", "QXC")
     for body in ({}, {"most_actives": None}, {"most_actives": [{"symbol": None}]}):
-        with pytest.raises(wire.Unreadable):
+        with pytest.raises(Unreadable):
             wire.most_active(body)
-    with pytest.raises(wire.Unreadable):
+    with pytest.raises(Unreadable):
         wire.movers({**moving, "losers": None})

@@ -10,8 +10,8 @@ from market import calendar as calendars
 from market import moomoo_wire as wire
 from market.bars import require_sound
 from market.moomoo_wire import Standing
-from market.unreadable import Unreadable
 from shared.models import Bar, Quote, QuoteSource
+from shared.unreadable import Unreadable
 from tests.simulators.opend.messages import module, quoting
 
 NOW = datetime(2026, 12, 22, 3, 0, tzinfo=UTC)

@@ -12,6 +12,8 @@ from shared.models import Mode
 from shared.paths import PROJECT
 from tests.cron_days import days_between, lines, play, startups
 
+FEW = 3
+"""So many slots are shown of thousands that could differ."""
 YEARS = days_between(date(2025, 12, 31), date(2027, 12, 31))
 MACHINES = ("hub", "intl")
 
@@ -29,16 +31,13 @@ NEW_YORK_EARLY = {
 }
 HONG_KONG = {
     Mode.SCAN: ("09:00",),
-    Mode.TRADE: (
-        *("10:00", "10:30", "11:00", "11:30"),
-        *("13:30", "14:00", "14:30", "15:00", "15:30"),
-    ),
+    Mode.TRADE: ("10:00", "11:00", "13:30", "14:30", "15:30"),
     Mode.CLOSE: ("11:50", "15:50"),
     Mode.HEARTBEAT: ("16:30",),
 }
 HONG_KONG_EARLY = {
     Mode.SCAN: ("09:00",),
-    Mode.TRADE: ("10:00", "10:30", "11:00", "11:30"),
+    Mode.TRADE: ("10:00", "11:00"),
     Mode.CLOSE: ("11:50",),
     Mode.HEARTBEAT: ("12:30",),
 }
@@ -82,7 +81,9 @@ def test_each_slot_runs_exactly_once_at_the_right_local_time(machine: str) -> No
         if isinstance(one.verdict, Due) and plan.calendar.exchange_date(one.at) >= YEARS[1]
     )
 
-    assert ran == expected(machine)
+    wanted = expected(machine)
+    unwanted, missing = sorted(ran - wanted), sorted(wanted - ran)
+    assert (unwanted[:FEW], missing[:FEW]) == ([], [])
     assert not [one for one in judged if isinstance(one.verdict, Missed)]
     assert len(judged) > len(ran)
 

@@ -346,3 +346,24 @@ async def test_a_connection_is_kept_alive_by_a_clock_that_does_not_jump(
     assert early == 0
     await link.ask(Protocol.GET_GLOBAL_STATE, {})
     assert len(opend.asked(Protocol.INIT_CONNECT)) == 1
+
+
+async def test_an_opening_that_cost_time_is_not_tried_again_for_as_long(opend: OpenDVenue) -> None:
+    opend.inject(WireFault(wire=Wire.SILENCE, protocol=Protocol.INIT_CONNECT, times=None))
+    async with connected(opend.port, connect_timeout_seconds=2.5) as link:
+        first = await failure(link.ask(Protocol.GET_GLOBAL_STATE, {}))
+        opend.heal()
+        again = await failure(link.ask(Protocol.PLACE_ORDER, ORDER, writes=True))
+
+    assert str(again) == str(first)
+    assert not again.may_have_arrived
+    assert len(opend.asked(Protocol.INIT_CONNECT)) == 1
+
+
+async def test_one_that_failed_at_once_is_tried_again_at_once(opend: OpenDVenue) -> None:
+    opend.listen(listens=False)
+    async with connected(opend.port) as link:
+        await failure(link.ask(Protocol.GET_GLOBAL_STATE, {}))
+        opend.listen(listens=True)
+
+        assert await link.ask(Protocol.GET_GLOBAL_STATE, {})

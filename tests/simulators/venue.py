@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from http.client import HTTPConnection
 from pathlib import Path
@@ -25,6 +25,21 @@ _ACCOUNT = TypeAdapter(Account)
 _MOMENT = TypeAdapter(datetime)
 
 Price = Decimal | int | str
+
+
+class VenueClock:
+    """A clock that agrees with the exchange's: whoever waits lets the market trade on."""
+
+    def __init__(self, venue: "SimulatedVenue") -> None:
+        self._venue: SimulatedVenue = venue
+
+    def now(self) -> datetime:
+        """Return the exchange's time."""
+        return self._venue.now()
+
+    async def sleep(self, seconds: float) -> None:
+        """Let that time go by."""
+        self._venue.move_to(self._venue.now() + timedelta(seconds=seconds))
 
 
 class SimulatedVenue:
